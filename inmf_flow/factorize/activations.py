@@ -1,0 +1,105 @@
+"""Activations of points under frozen templates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from inmf_flow.errors import ArgumentError, PointsError
+from inmf_flow.factorize.data import Data, prepare_data
+from inmf_flow.factorize.divergences import get_divergence
+from inmf_flow.factorize.fields import FLOOR, Axis, LinearField
+from inmf_flow.factorize.hat import HatField, MatrixField
+from inmf_flow.factorize.solvers import Bound, fit_activations_multiplicative
+from inmf_flow.points import PointSet
+
+Templates = Callable[[NDArray[np.float64]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Activations:
+    """K non-negative functions of time: call it with seconds [T] to get activations [K, T].
+
+    Attributes
+    ----------
+    times
+        Seconds of the nodes, rising, [M]; between them activations are straight lines, outside they stay level.
+    values
+        Activations at the nodes, [K, M].
+    """
+
+    times: NDArray[np.float64]
+    values: NDArray[np.float32]
+
+    def __call__(self, times: ArrayLike) -> NDArray[np.float32]:
+        """Return the activations at any seconds [T], shape [K, T]."""
+        wanted = np.atleast_1d(np.asarray(times, np.float64))
+        if np.array_equal(wanted, self.times):
+            return self.values
+        return np.stack([np.interp(wanted, self.times, row) for row in self.values]).astype(np.float32)
+
+
+def fit_activations(
+    points: PointSet,
+    templates: Templates,
+    *,
+    power: float = 0.5,
+    beta_loss: str | float = "kullback-leibler",
+    max_iter: int = 100,
+    weights: str = "area",
+    device: str = "cpu",
+) -> Activations:
+    """Fit activations to points with templates frozen, by a fixed number of multiplicative updates.
+
+    Parameters
+    ----------
+    points
+        The points to explain. On a single grid each frame is fitted for itself, so a recording may be cut anywhere
+        between frames without changing the result; else activations are hats on an even axis.
+    templates
+        A function from hertz [F] to templates [F, K].
+    power, beta_loss, weights
+        As the templates were learned with.
+    max_iter
+        Number of updates, >= 1.
+
+    Returns
+    -------
+    activations
+        In the domain of magnitudes^power.
+    """
+    if max_iter < 1:
+        raise ArgumentError("max_iter must be at least 1", got=max_iter)
+    # Magnitudes are not brought to mean 1 here: frames must not depend on each other through a common scale.
+    data = prepare_data(points, power, weights, device, scale=1.0)
+    w = np.asarray(templates(data.frequencies), np.float32)
+    if w.ndim != 2 or w.shape[0] != len(data.frequencies):
+        raise PointsError("templates have the wrong shape", got=w.shape, expected=f"[{len(data.frequencies)}, K]")
+    axis = Axis("time", data.times, 0.0, max(points.end, float(data.times[-1])))
+    kind: type[HatField] = MatrixField if data.one_grid else HatField
+    activations: LinearField = kind.build(axis, w.shape[1], {}, np.random.default_rng(0), device)
+    w_tensor = torch.from_numpy(w).to(device)
+    _level_start(data, w_tensor, activations)
+    bound = Bound(activations, activations.prepare(data.times))
+    fit_activations_multiplicative(data, w_tensor, bound, get_divergence(beta_loss), max_iter)
+    assert isinstance(activations, HatField)
+    return Activations(activations.nodes, np.ascontiguousarray(activations.coefficients.cpu().numpy().T))
+
+
+def _level_start(data: Data, w: torch.Tensor, activations: LinearField) -> None:
+    """Start every component of a frame alike, at the level that makes the model's energy the frame's."""
+    if data.one_grid:
+        (block,) = data.blocks
+        fw = block.frequency_weights.float()
+        row_weights = fw / fw.sum().clamp_min(FLOOR)
+        level = row_weights @ block.v
+        per_component = (row_weights @ w).sum().clamp_min(FLOOR)
+        activations.coefficients = (level / per_component)[:, None].expand(-1, w.shape[1]).clamp_min(FLOOR).clone()
+        return
+    mass = sum(float(block.v.sum()) for block in data.blocks) / max(sum(block.v.numel() for block in data.blocks), 1)
+    level_all = mass / max(float(w.sum(1).mean()), FLOOR)
+    activations.coefficients.fill_(max(level_all, FLOOR))

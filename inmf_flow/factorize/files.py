@@ -1,0 +1,133 @@
+"""Model files: safetensors with one JSON header; no code is ever run on reading."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inmf_flow._version import __version__
+from inmf_flow.errors import ArgumentError, ModelFileError, UnknownNameError
+from inmf_flow.files import atomic_write
+from inmf_flow.registry import fields
+
+if TYPE_CHECKING:
+    from inmf_flow.factorize.model import INMF
+
+FORMAT = 1
+_HEADER = "inmf_flow"
+_SETTINGS = (
+    "n_components",
+    "beta_loss",
+    "field",
+    "time_field",
+    "power",
+    "optimizer",
+    "max_iter",
+    "tol",
+    "random_state",
+    "weights",
+)
+
+
+def save(model: INMF, path: Path) -> None:
+    """Write one member's fields, and in the header all that is needed to use and to trace the model.
+
+    The header is a single entry, since the order of several is not fixed: equal models give equal bytes.
+    """
+    from safetensors.numpy import save as serialize
+
+    axes = {"frequency": model._w, "time": model._h}
+    header = {
+        "format": FORMAT,
+        "members": [{axis: field.name for axis, field in axes.items() if field is not None}],
+        "settings": {name: _plain(getattr(model, name)) for name in _SETTINGS},
+        "hertz": [0.0, model.max_frequency_],
+        "seconds": [0.0, model.duration_],
+        "n_iter": model.n_iter_,
+        "divergence_curve": model.divergence_curve_,
+        "provenance": model.provenance,
+        "written_by": f"inmf_flow {__version__}",
+    }
+    arrays = {
+        f"0.{axis}.{name}": np.ascontiguousarray(array)
+        for axis, field in axes.items()
+        if field is not None
+        for name, array in field.state().items()
+    }
+    atomic_write(path, serialize(arrays, metadata={_HEADER: json.dumps(header, sort_keys=True)}))
+
+
+def load(cls: type[INMF], path: Path, device: str) -> INMF:
+    """Read a file of any format version so far, checking everything before it is used."""
+    header, arrays = _read(path)
+    try:
+        settings = {name: header["settings"][name] for name in _SETTINGS}
+        model = cls(**settings, device=device)
+        kinds = header["members"][0]
+        parts = {}
+        for axis in ("frequency", "time"):
+            state = {
+                name.split(".", 2)[2]: array for name, array in arrays.items() if name.startswith(f"0.{axis}.")
+            }
+            field = fields.get(kinds[axis])
+            parts[axis] = field.from_state(state, model.n_components, device)  # type: ignore[attr-defined]
+        model._w, model._h = parts["frequency"], parts["time"]
+        model.max_frequency_ = float(header["hertz"][1])
+        model.duration_ = float(header["seconds"][1])
+        model.n_iter_ = int(header["n_iter"])
+        model.divergence_curve_ = [(int(i), float(value)) for i, value in header["divergence_curve"]]
+        model.provenance = dict(header["provenance"])
+        if not np.isfinite([model.max_frequency_, model.duration_]).all():
+            raise ValueError("hertz or seconds are not finite")
+    except UnknownNameError as error:
+        raise ModelFileError(f"the model needs a plugin that is not installed: {error}", where=path) from None
+    except (ArgumentError, KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ModelFileError(
+            f"the model file is damaged: {type(error).__name__}: {error}", where=path, hint="Fit it again."
+        ) from None
+    return model
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the header and the arrays of a file that is one of ours, of a format that we know."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise ModelFileError("there is no such model file", where=path, hint="`inmf fit` writes one.")
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            metadata = stream.metadata() or {}
+            if _HEADER not in metadata:
+                raise ModelFileError(
+                    "this is not a model of inmf_flow", where=path, expected="a file written by `inmf fit` or INMF.save"
+                )
+            header = json.loads(metadata[_HEADER])
+            arrays = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, ValueError, OSError, RecursionError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(
+            f"this is not a readable safetensors file: {error}",
+            where=path,
+            expected="a file written by `inmf fit` or INMF.save",
+        ) from None
+    version = header.get("format") if isinstance(header, dict) else None
+    if version != FORMAT:
+        newer = isinstance(version, int) and version > FORMAT
+        raise ModelFileError(
+            "the model file has a format that this version cannot read",
+            where=path,
+            got=f"format {version!r}",
+            expected=f"format {FORMAT}",
+            hint="Upgrade inmf-flow." if newer else "Fit it again.",
+        )
+    return header, arrays
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy scalars as the Python numbers that JSON knows."""
+    return value.item() if isinstance(value, np.generic) else value
+

@@ -1,0 +1,153 @@
+"""Tables from names to objects: transforms, fields, divergences and metrics.
+
+The tables know nothing of pluggy. ``inmf_flow.plugins`` fills them the first time that a name is asked for which the
+built-in parts have not put there, so ``factorize`` works where pluggy is not installed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+from inmf_flow.errors import ArgumentError, UnknownNameError
+
+T = TypeVar("T")
+
+# Filled by name, not by import: this floor must not know the one that loads plugins.
+_PLUGIN_LOADER = ("inmf_flow.plugins", "load_plugins")
+_loading = False
+_loaded = False
+
+
+def ensure_plugins_loaded() -> None:
+    """Load the installed plugins once; without pluggy only the built-in names remain."""
+    global _loaded, _loading
+    if _loaded or _loading:
+        return
+    _loading = True
+    try:
+        try:
+            module = importlib.import_module(_PLUGIN_LOADER[0])
+        except ModuleNotFoundError as error:
+            if error.name != "pluggy":
+                raise
+        else:
+            getattr(module, _PLUGIN_LOADER[1])()
+        _loaded = True
+    finally:
+        _loading = False
+
+
+class Table(Generic[T]):
+    """An ordered table of named objects of one kind.
+
+    Parameters
+    ----------
+    kind
+        What the entries are, in the singular, for messages: ``"transform"``.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str, entry: T) -> None:
+        """Add an entry; a name that is taken raises `ArgumentError` and changes nothing."""
+        if name in self._entries and self._entries[name] is not entry:
+            raise ArgumentError(
+                f"a {self.kind} named {name!r} is already registered",
+                got=repr(entry),
+                hint=f"It is {self._entries[name]!r}: give yours another name.",
+            )
+        self._entries[name] = entry
+
+    def unregister(self, name: str) -> None:
+        """Forget an entry; unknown names are ignored."""
+        self._entries.pop(name, None)
+
+    def get(self, name: str) -> T:
+        """Return the entry of that name, loading plugins if it is not known yet.
+
+        Raises
+        ------
+        UnknownNameError
+            With the nearest match and the list of what is installed.
+        """
+        if name not in self._entries:
+            ensure_plugins_loaded()
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise self.unknown(name) from None
+
+    def unknown(self, name: str) -> UnknownNameError:
+        """Build the error for a name that is not installed."""
+        near = difflib.get_close_matches(name, self._entries, n=1, cutoff=0.5)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        return UnknownNameError(
+            f"no {self.kind} named {name!r} is installed",
+            expected="one of " + ", ".join(sorted(self._entries)) if self._entries else "an installed plugin",
+            hint=hint + "`inmf plugins list` shows what is installed.",
+        )
+
+    def names(self) -> list[str]:
+        """Return the sorted names of everything installed."""
+        ensure_plugins_loaded()
+        return sorted(self._entries)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __contains__(self, name: str) -> bool:
+        if name not in self._entries:
+            ensure_plugins_loaded()
+        return name in self._entries
+
+
+transforms: Table[type] = Table("transform")
+fields: Table[type] = Table("field")
+divergences: Table[object] = Table("divergence")
+metrics: Table[object] = Table("metric")
+
+
+def parse_spec(text: str) -> tuple[str, dict[str, object]]:
+    """Split ``NAME[:key=value,...]`` into a name and a dictionary of options.
+
+    Values become int, float or bool where they read as one, else they stay text.
+
+    Examples
+    --------
+    >>> parse_spec("stft:n_fft=2048,window=hann")
+    ('stft', {'n_fft': 2048, 'window': 'hann'})
+    """
+    name, _, rest = text.partition(":")
+    options: dict[str, object] = {}
+    for part in filter(None, (piece.strip() for piece in rest.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise ArgumentError(
+                "an option is not of the form key=value",
+                where=repr(text),
+                got=repr(part),
+                expected="NAME[:key=value,...], such as stft:n_fft=2048,hop_length=512",
+            )
+        options[key.strip()] = _scalar(value.strip())
+    if not name.strip():
+        raise ArgumentError("the name is missing", got=repr(text), expected="NAME[:key=value,...]")
+    return name.strip(), options
+
+
+def _scalar(value: str) -> object:
+    lowered = value.lower()
+    if lowered in ("true", "false"):
+        return lowered == "true"
+    if lowered in ("none", "null"):
+        return None
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value

@@ -1,0 +1,32 @@
+"""The transform contract: what a plugin gives, and how to look one up and run it block by block."""
+
+from inmf_flow.transform.blocks import SlidingAudio, analyze_in_blocks, synthesis_context
+from inmf_flow.transform.contract import (
+    API_VERSION,
+    Calibration,
+    Gains,
+    Invertibility,
+    Span,
+    Transform,
+    TransformConfig,
+    as_channels,
+)
+from inmf_flow.transform.gains import resolve_gains
+from inmf_flow.transform.lookup import get_transform, transform_from_mapping
+
+__all__ = [
+    "API_VERSION",
+    "Calibration",
+    "Gains",
+    "Invertibility",
+    "SlidingAudio",
+    "Span",
+    "Transform",
+    "TransformConfig",
+    "analyze_in_blocks",
+    "as_channels",
+    "get_transform",
+    "resolve_gains",
+    "synthesis_context",
+    "transform_from_mapping",
+]

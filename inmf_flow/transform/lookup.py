@@ -1,0 +1,49 @@
+"""From a name and options, as users write them, to a transform."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from inmf_flow.errors import ConfigError
+from inmf_flow.registry import parse_spec, transforms
+from inmf_flow.transform.contract import Transform
+
+
+def get_transform(spec: str, **options: Any) -> Transform:
+    """Return a transform by name.
+
+    Parameters
+    ----------
+    spec
+        The name of an installed transform, with options if you like: ``"stft:n_fft=1024,hop_length=256"``.
+    options
+        More options; they win over those in ``spec``.
+
+    Raises
+    ------
+    UnknownNameError
+        When no plugin has registered the name; the message lists those there are.
+    ConfigError
+        When an option is unknown or out of range.
+
+    Examples
+    --------
+    >>> get_transform("stft", n_fft=1024)
+    Stft(n_fft=1024)
+    """
+    name, given = parse_spec(spec)
+    cls = cast("type[Transform]", transforms.get(name))
+    return cls(**{**given, **options})
+
+
+def transform_from_mapping(mapping: Mapping[str, Any] | str) -> Transform:
+    """Return a transform from its form in YAML: ``{stft: {n_fft: 1024}}`` or ``"stft:n_fft=1024"``."""
+    if isinstance(mapping, str):
+        return get_transform(mapping)
+    if len(mapping) != 1:
+        raise ConfigError(
+            "a transform is one name with its options", got=list(mapping), expected="such as {stft: {n_fft: 1024}}"
+        )
+    ((name, options),) = mapping.items()
+    return get_transform(name, **(options or {}))
