@@ -1,0 +1,17 @@
+"""Separation: each source's share at the points of an invertible transform, and back to audio."""
+
+from inmf_flow.separate.dictionary import Dictionary
+from inmf_flow.separate.files import SeparatedFile, separate_file
+from inmf_flow.separate.masks import Mask, parse_mask, source_gains
+from inmf_flow.separate.supervised import separate, separate_blocks
+
+__all__ = [
+    "Dictionary",
+    "Mask",
+    "SeparatedFile",
+    "parse_mask",
+    "separate",
+    "separate_blocks",
+    "separate_file",
+    "source_gains",
+]

@@ -1,0 +1,125 @@
+"""Separation from file to files, at constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inmf_flow.audio import AudioReader, StreamResampler, WavWriter, fit_length
+from inmf_flow.separate.dictionary import Dictionary
+from inmf_flow.separate.masks import Mask
+from inmf_flow.separate.supervised import BLOCK_SECONDS, separate_blocks
+from inmf_flow.transform import Transform
+
+
+@dataclass(frozen=True)
+class SeparatedFile:
+    """What was written: the files by source, and what the mixture is."""
+
+    outputs: dict[str, Path]
+    sample_rate: int
+    channels: int
+    frames: int
+
+
+def separate_file(
+    mixture: Path | str,
+    folder: Path | str,
+    dictionary: Dictionary,
+    transform: Transform,
+    *,
+    mask: Mask | None = None,
+    max_iter: int = 100,
+    sample_rate: int | None = None,
+    block_seconds: float = BLOCK_SECONDS,
+) -> SeparatedFile:
+    """Separate an audio file and write ``folder/SOURCE.wav`` for each source.
+
+    Parameters
+    ----------
+    mixture
+        Anything libsndfile reads.
+    folder
+        Made if it is not there. Files appear when all are whole.
+    sample_rate
+        Hertz at which to analyse; the file's own by default. Outputs have the file's rate, channels and length; the
+        band that analysis does not see is shared equally, so that estimates still add up.
+
+    Raises
+    ------
+    AudioError
+        When the file cannot be read to its end, or holds samples that are not finite.
+    """
+    mask = mask or Mask()
+    with ExitStack() as stack:
+        reader = stack.enter_context(AudioReader(mixture, sample_rate))
+        info = reader.info
+        outputs = {name: Path(folder) / f"{name}.wav" for name in dictionary.names}
+        writers = {
+            name: stack.enter_context(WavWriter(path, info.sample_rate, info.channels))
+            for name, path in outputs.items()
+        }
+        size = max(int(reader.sample_rate), 1)
+        estimates: Iterator[dict[str, NDArray[Any]]] = separate_blocks(
+            reader.blocks(size), reader.sample_rate, dictionary, transform, mask, max_iter, block_seconds
+        )
+        if reader.sample_rate != info.sample_rate:
+            native = stack.enter_context(AudioReader(mixture))
+            estimates = _at_native_rate(estimates, reader.sample_rate, native, share_rest=not mask.paper)
+        frames = 0
+        for piece in estimates:
+            for name, writer in writers.items():
+                writer.write(piece[name])
+            frames += next(iter(piece.values())).shape[-1]
+    return SeparatedFile(outputs, info.sample_rate, info.channels, frames)
+
+
+def _at_native_rate(
+    estimates: Iterator[dict[str, NDArray[Any]]], rate: int, native: AudioReader, share_rest: bool
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """Resample estimates back to the mixture's rate; what resampling lost of the mixture is shared equally."""
+    ready = _Queue(_resampled(estimates, rate, native.info.sample_rate, native.info.channels))
+    for block in native.blocks(native.info.sample_rate):
+        piece = ready.take(block.shape[-1])
+        if share_rest:
+            rest = (block - sum(piece.values())) / np.float32(len(piece))
+            piece = {name: audio + rest for name, audio in piece.items()}
+        yield piece
+
+
+def _resampled(
+    estimates: Iterator[dict[str, NDArray[Any]]], rate: int, native_rate: int, channels: int
+) -> Iterator[dict[str, NDArray[Any]]]:
+    resamplers: dict[str, StreamResampler] = {}
+    for piece in estimates:
+        resamplers = resamplers or {name: StreamResampler(rate, native_rate, channels) for name in piece}
+        yield {name: resamplers[name].push(audio.astype(np.float32, copy=False)) for name, audio in piece.items()}
+    yield {name: resampler.finish() for name, resampler in resamplers.items()}
+
+
+class _Queue:
+    """Pieces of several sources, handed out in other lengths than they come in."""
+
+    def __init__(self, pieces: Iterator[dict[str, NDArray[Any]]]) -> None:
+        self._pieces = pieces
+        self._held: dict[str, NDArray[Any]] = {}
+
+    def take(self, count: int) -> dict[str, NDArray[Any]]:
+        """Return the next so many samples; zeros after the end, where rounding lost a sample or two."""
+        while not self._held or min(audio.shape[-1] for audio in self._held.values()) < count:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            self._held = {
+                name: np.concatenate([self._held[name], audio], axis=-1) if name in self._held else audio
+                for name, audio in piece.items()
+            }
+        taken = {name: fit_length(audio[..., :count], count) for name, audio in self._held.items()}
+        self._held = {name: audio[..., count:] for name, audio in self._held.items()}
+        return taken
