@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
 from inmf_flow.errors import ArgumentError, UnknownNameError
@@ -47,19 +47,28 @@ class Table(Generic[T]):
     ----------
     kind
         What the entries are, in the singular, for messages: ``"transform"``.
+    home
+        The module whose import registers the built-in entries; imported when a name is not known yet.
+    built_in
+        The names of those entries, so that they are known, and taken, before the import.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, home: str | None = None, built_in: tuple[str, ...] = ()) -> None:
         self.kind = kind
+        self.home = home
+        self.built_in = built_in
         self._entries: dict[str, T] = {}
 
     def register(self, name: str, entry: T) -> None:
         """Add an entry; a name that is taken raises `ArgumentError` and changes nothing."""
-        if name in self._entries and self._entries[name] is not entry:
+        module = getattr(entry, "__module__", None) or type(entry).__module__
+        ours = self.home is not None and module.startswith(self.home)
+        taken = self._entries.get(name)
+        if (taken is not None and taken is not entry) or (name in self.built_in and not ours):
             raise ArgumentError(
                 f"a {self.kind} named {name!r} is already registered",
                 got=repr(entry),
-                hint=f"It is {self._entries[name]!r}: give yours another name.",
+                hint=f"It is {'built in' if taken is None else repr(taken)}: give yours another name.",
             )
         self._entries[name] = entry
 
@@ -68,13 +77,15 @@ class Table(Generic[T]):
         self._entries.pop(name, None)
 
     def get(self, name: str) -> T:
-        """Return the entry of that name, loading plugins if it is not known yet.
+        """Return the entry of that name, loading what may register it if it is not known yet.
 
         Raises
         ------
         UnknownNameError
             With the nearest match and the list of what is installed.
         """
+        if name not in self._entries and name in self.built_in:
+            self._import_home()
         if name not in self._entries:
             ensure_plugins_loaded()
         try:
@@ -82,34 +93,39 @@ class Table(Generic[T]):
         except KeyError:
             raise self.unknown(name) from None
 
+    def _import_home(self) -> None:
+        if self.home is not None:
+            importlib.import_module(self.home)
+
     def unknown(self, name: str) -> UnknownNameError:
         """Build the error for a name that is not installed."""
-        near = difflib.get_close_matches(name, self._entries, n=1, cutoff=0.5)
+        names = self.names()
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f"Did you mean {near[0]!r}? " if near else ""
         return UnknownNameError(
             f"no {self.kind} named {name!r} is installed",
-            expected="one of " + ", ".join(sorted(self._entries)) if self._entries else "an installed plugin",
+            expected="one of " + ", ".join(names) if names else "an installed plugin",
             hint=hint + "`inmf plugins list` shows what is installed.",
         )
 
     def names(self) -> list[str]:
-        """Return the sorted names of everything installed."""
+        """Return the sorted names of everything installed; built-in entries need not be imported for it."""
         ensure_plugins_loaded()
-        return sorted(self._entries)
+        return sorted({*self._entries, *self.built_in})
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
     def __contains__(self, name: str) -> bool:
-        if name not in self._entries:
-            ensure_plugins_loaded()
-        return name in self._entries
+        return name in self._entries or name in self.built_in or name in self.names()
 
 
 transforms: Table[type] = Table("transform")
-fields: Table[type] = Table("field")
-divergences: Table[object] = Table("divergence")
-metrics: Table[object] = Table("metric")
+fields: Table[type] = Table("field", "inmf_flow.factorize", ("hat", "matrix", "network"))
+divergences: Table[object] = Table(
+    "divergence", "inmf_flow.factorize", ("frobenius", "itakura-saito", "kullback-leibler")
+)
+metrics: Table[object] = Table("metric", "inmf_flow.evaluate", ("sar", "sdr", "si_sdr", "sir", "stoi"))
 
 
 def parse_spec(text: str) -> tuple[str, dict[str, object]]:
@@ -137,6 +153,16 @@ def parse_spec(text: str) -> tuple[str, dict[str, object]]:
     if not name.strip():
         raise ArgumentError("the name is missing", got=repr(text), expected="NAME[:key=value,...]")
     return name.strip(), options
+
+
+def parse_choice(choice: str | Mapping[str, Mapping[str, object] | None]) -> tuple[str, dict[str, object]]:
+    """Return name and options of a choice written as ``"name:key=value"`` or as ``{"name": {"key": value}}``."""
+    if isinstance(choice, str):
+        return parse_spec(choice)
+    if not isinstance(choice, Mapping) or len(choice) != 1:
+        raise ArgumentError("a choice is one name with its options", got=repr(choice), expected='such as {"hat": {}}')
+    ((name, options),) = choice.items()
+    return str(name), dict(options or {})
 
 
 def _scalar(value: str) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from inmf_flow.factorize.divergences import EPSILON, get_divergence
 from inmf_flow.factorize.fields import Axis, Field, LinearField
 from inmf_flow.factorize.solvers import Bound, Trace, fit_multiplicative, fit_rprop
 from inmf_flow.points import GridBlock, PointSet
-from inmf_flow.registry import fields, parse_spec
+from inmf_flow.registry import fields, parse_choice
 
 _DEFAULT_ITERATIONS = {"mu": 300, "rprop": 1000}
 
@@ -36,7 +37,8 @@ class INMF:
         ``"kullback-leibler"`` (the paper's), ``"itakura-saito"``, ``"frobenius"``, a real beta, or a registered name.
     field
         What the templates W_k(f) are: ``"hat"`` (piecewise linear on 256 nodes of a logarithmic axis), ``"network"``
-        (the paper's), ``"matrix"`` (free values: classical NMF), with options as in ``"hat:nodes=512"``.
+        (the paper's), ``"matrix"`` (free values: classical NMF), with options as in ``"hat:nodes=512"`` or
+        ``{"hat": {"nodes": 512}}``.
     time_field
         What the activations H_k(t) are. ``"auto"``: a matrix where all points lie on one grid (the paper's variant for
         one STFT), else the same kind as ``field``.
@@ -82,8 +84,8 @@ class INMF:
         n_components: int = 20,
         *,
         beta_loss: str | float = "kullback-leibler",
-        field: str = "hat",
-        time_field: str = "auto",
+        field: str | Mapping[str, Any] = "hat",
+        time_field: str | Mapping[str, Any] = "auto",
         power: float = 0.5,
         optimizer: str | None = None,
         max_iter: int | None = None,
@@ -125,9 +127,9 @@ class INMF:
         if self.weights not in ("area", "uniform"):
             raise ArgumentError("no such weights", got=repr(self.weights), expected="'area' or 'uniform'")
         get_divergence(self.beta_loss)
-        fields.get(parse_spec(self.field)[0])
+        fields.get(parse_choice(self.field)[0])
         if self.time_field != "auto":
-            fields.get(parse_spec(self.time_field)[0])
+            fields.get(parse_choice(self.time_field)[0])
 
     def fit(self, points: PointSet) -> INMF:
         """Fit templates and activations to points.
@@ -157,8 +159,8 @@ class INMF:
         self.n_iter_, self.divergence_curve_ = trace.n_iter, trace.curve
         return self
 
-    def _build(self, spec: str, axis: Axis, random: np.random.Generator) -> Field:
-        name, options = parse_spec(spec)
+    def _build(self, spec: str | Mapping[str, Any], axis: Axis, random: np.random.Generator) -> Field:
+        name, options = parse_choice(spec)
         cls = fields.get(name)
         assert issubclass(cls, Field)
         # Options such as the number of nodes belong to the axis they were given for.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from inmf_flow.errors import ConfigError
-from inmf_flow.registry import parse_spec, transforms
+from inmf_flow.registry import parse_choice, parse_spec, transforms
 from inmf_flow.transform.contract import Transform
 
 
@@ -39,11 +38,5 @@ def get_transform(spec: str, **options: Any) -> Transform:
 
 def transform_from_mapping(mapping: Mapping[str, Any] | str) -> Transform:
     """Return a transform from its form in YAML: ``{stft: {n_fft: 1024}}`` or ``"stft:n_fft=1024"``."""
-    if isinstance(mapping, str):
-        return get_transform(mapping)
-    if len(mapping) != 1:
-        raise ConfigError(
-            "a transform is one name with its options", got=list(mapping), expected="such as {stft: {n_fft: 1024}}"
-        )
-    ((name, options),) = mapping.items()
-    return get_transform(name, **(options or {}))
+    name, options = parse_choice(mapping)
+    return get_transform(name, **options)
