@@ -55,7 +55,12 @@ class InmfError(Exception):
 
 
 def _rebuild(
-    cls: type[InmfError], what: str, where: str | None, got: str | None, expected: str | None, hint: str | None
+    cls: type[InmfError],
+    what: str,
+    where: str | None,
+    got: str | None,
+    expected: str | None,
+    hint: str | None,
 ) -> InmfError:
     return cls(what, where=where, got=got, expected=expected, hint=hint)
 

@@ -48,7 +48,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, path)
         fsync_folder(path.parent)
     except BaseException:
-        with suppress(FileNotFoundError):
+        # Whatever went wrong first is what the user must hear of.
+        with suppress(OSError):
             temporary.unlink()
         raise
 

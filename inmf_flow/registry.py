@@ -17,27 +17,23 @@ T = TypeVar("T")
 
 # Filled by name, not by import: this floor must not know the one that loads plugins.
 _PLUGIN_LOADER = ("inmf_flow.plugins", "load_plugins")
-_loading = False
 _loaded = False
 
 
 def ensure_plugins_loaded() -> None:
     """Load the installed plugins once; without pluggy only the built-in names remain."""
-    global _loaded, _loading
-    if _loaded or _loading:
+    global _loaded
+    if _loaded:
         return
-    _loading = True
     try:
-        try:
-            module = importlib.import_module(_PLUGIN_LOADER[0])
-        except ModuleNotFoundError as error:
-            if error.name != "pluggy":
-                raise
-        else:
-            getattr(module, _PLUGIN_LOADER[1])()
-        _loaded = True
-    finally:
-        _loading = False
+        module = importlib.import_module(_PLUGIN_LOADER[0])
+    except ModuleNotFoundError as error:
+        if error.name != "pluggy":
+            raise
+    else:
+        # Safe to call again from a plugin that is being loaded, and from several threads.
+        getattr(module, _PLUGIN_LOADER[1])()
+    _loaded = True
 
 
 class Table(Generic[T]):

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from inmf_flow.errors import ArgumentError, PointsError
-from inmf_flow.factorize.data import Data, prepare_data
+from inmf_flow.factorize.data import Data, GridData, prepare_data
 from inmf_flow.factorize.divergences import get_divergence
 from inmf_flow.factorize.fields import FLOOR, Axis, LinearField
 from inmf_flow.factorize.hat import HatField, MatrixField
@@ -93,7 +93,8 @@ def fit_activations(
 def _level_start(data: Data, w: torch.Tensor, activations: LinearField) -> None:
     """Start every component of a frame alike, at the level that makes the model's energy the frame's."""
     if data.one_grid:
-        (block,) = data.blocks
+        block = data.blocks[0]
+        assert isinstance(block, GridData)
         fw = block.frequency_weights.float()
         row_weights = fw / fw.sum().clamp_min(FLOOR)
         level = row_weights @ block.v

@@ -51,9 +51,19 @@ class GridData:
             negative.mul_(self.mask)
             positive = self.mask if positive is None else positive * self.mask
         if side == "frequency":
-            mine, other, factor, rows = self.frequency_weights, h * self.time_weights[:, None], negative, self.frequency_rows
+            mine, other, factor, rows = (
+                self.frequency_weights,
+                h * self.time_weights[:, None],
+                negative,
+                self.frequency_rows,
+            )
         else:
-            mine, other, factor, rows = self.time_weights, w * self.frequency_weights[:, None], negative.T, self.time_rows
+            mine, other, factor, rows = (
+                self.time_weights,
+                w * self.frequency_weights[:, None],
+                negative.T,
+                self.time_rows,
+            )
         parts = factor @ other
         if positive is None:
             sums = other.sum(0, keepdim=True).expand_as(parts)
@@ -178,7 +188,9 @@ def prepare_data(points: PointSet, power: float, weights: str, device: str, scal
     weighed = [_weights(block, v, weights) for block, v in zip(points.blocks, prepared, strict=True)]
     weight = sum(float(w.sum(dtype=np.float64)) for *_, w in weighed)
     if scale is None:
-        mass = sum(float((np.nan_to_num(v) * w).sum(dtype=np.float64)) for v, (*_, w) in zip(prepared, weighed, strict=True))
+        mass = sum(
+            float((np.nan_to_num(v) * w).sum(dtype=np.float64)) for v, (*_, w) in zip(prepared, weighed, strict=True)
+        )
         scale = mass / weight if weight > 0 and mass > 0 else 1.0
     blocks: list[GridData | ScatteredData] = []
     for block, v, (fw, tw, full) in zip(points.blocks, prepared, weighed, strict=True):
@@ -211,7 +223,9 @@ def _channel_mean(block: Block, power: float) -> NDArray[np.float32]:
     m = block.magnitudes
     if (m < 0).any():
         raise PointsError(
-            "magnitudes are negative", got=f"{int((m < 0).sum())} of {m.size}", expected="values >= 0, or NaN for missing"
+            "magnitudes are negative",
+            got=f"{int((m < 0).sum())} of {m.size}",
+            expected="values >= 0, or NaN for missing",
         )
     values = m if power == 1 else np.sqrt(m) if power == 0.5 else m ** np.float32(power)
     if m.ndim == (3 if isinstance(block, GridBlock) else 2):

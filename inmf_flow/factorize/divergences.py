@@ -20,7 +20,7 @@ EPSILON = 1e-8
 class Divergence(ABC):
     """A separable divergence d(v | v_hat), convex or not, for non-negative data.
 
-    ``exponent`` is the power put on the ratio of gradient parts in a multiplicative update; it makes the update monotone.
+    ``exponent`` is the power put on the ratio of gradient parts in a multiplicative update: it makes that monotone.
     """
 
     name: str
@@ -43,8 +43,8 @@ class Divergence(ABC):
 class BetaDivergence(Divergence):
     """The beta-divergence: Itakura-Saito (0), Kullback-Leibler (1), half the squared error (2), and between.
 
-    The update's exponent is the one for which Févotte & Idier (2011, "Algorithms for nonnegative matrix factorization with
-    the beta-divergence", section 4) prove that the divergence never rises.
+    The update's exponent is the one for which Févotte & Idier (2011, "Algorithms for nonnegative matrix factorization
+    with the beta-divergence", section 4) prove that the divergence never rises.
     """
 
     beta: float

@@ -69,9 +69,7 @@ def load(cls: type[INMF], path: Path, device: str) -> INMF:
         kinds = header["members"][0]
         parts = {}
         for axis in ("frequency", "time"):
-            state = {
-                name.split(".", 2)[2]: array for name, array in arrays.items() if name.startswith(f"0.{axis}.")
-            }
+            state = {name.split(".", 2)[2]: array for name, array in arrays.items() if name.startswith(f"0.{axis}.")}
             field = fields.get(kinds[axis])
             parts[axis] = field.from_state(state, model.n_components, device)  # type: ignore[attr-defined]
         model._w, model._h = parts["frequency"], parts["time"]
@@ -84,7 +82,15 @@ def load(cls: type[INMF], path: Path, device: str) -> INMF:
             raise ValueError("hertz or seconds are not finite")
     except UnknownNameError as error:
         raise ModelFileError(f"the model needs a plugin that is not installed: {error}", where=path) from None
-    except (ArgumentError, KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (
+        ArgumentError,
+        KeyError,
+        IndexError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+    ) as error:
         raise ModelFileError(
             f"the model file is damaged: {type(error).__name__}: {error}", where=path, hint="Fit it again."
         ) from None
@@ -102,7 +108,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             metadata = stream.metadata() or {}
             if _HEADER not in metadata:
                 raise ModelFileError(
-                    "this is not a model of inmf_flow", where=path, expected="a file written by `inmf fit` or INMF.save"
+                    "this is not a model of inmf_flow",
+                    where=path,
+                    expected="a file written by `inmf fit` or INMF.save",
                 )
             header = json.loads(metadata[_HEADER])
             arrays = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
@@ -130,4 +138,3 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _plain(value: Any) -> Any:
     """Return NumPy scalars as the Python numbers that JSON knows."""
     return value.item() if isinstance(value, np.generic) else value
-

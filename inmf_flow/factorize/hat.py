@@ -76,7 +76,7 @@ class HatField(LinearField):
     def build(
         cls, axis: Axis, n_components: int, options: dict[str, Any], random: np.random.Generator, device: str
     ) -> HatField:
-        """Place the nodes, 256 on a logarithmic frequency axis or up to 64 a second on a linear time axis by default."""
+        """Place the nodes: by default 256 on a warped frequency axis, up to 64 a second on a linear time axis."""
         given = cls.check_options(options)
         frequency = axis.kind == "frequency"
         seconds = axis.high - axis.low

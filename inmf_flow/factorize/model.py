@@ -111,7 +111,11 @@ class INMF:
         self._h: Field | None = None
 
     def _check(self) -> None:
-        whole = {"n_components": self.n_components, "max_iter": self.max_iter, "random_state": self.random_state}
+        whole = {
+            "n_components": self.n_components,
+            "max_iter": self.max_iter,
+            "random_state": self.random_state,
+        }
         for name, value in whole.items():
             least = 0 if name == "random_state" else 1
             if value is None and name == "max_iter":
@@ -148,7 +152,9 @@ class INMF:
         self.duration_ = points.end
         random = np.random.default_rng(self.random_state)
         top = self.max_frequency_ or float(data.frequencies[-1])
-        w = self._build(self.field, Axis("frequency", data.frequencies, min(0.0, float(data.frequencies[0])), top), random)
+        w = self._build(
+            self.field, Axis("frequency", data.frequencies, min(0.0, float(data.frequencies[0])), top), random
+        )
         time = self.time_field
         if time == "auto":
             time = "matrix" if data.one_grid else self.field
@@ -204,7 +210,10 @@ class INMF:
 
         Values are in the domain that is fitted: raise them to ``1 / power`` for magnitudes.
         """
-        return [predict_block(block, self.templates(block.frequencies), self.activations(block.times)) for block in points.blocks]
+        return [
+            predict_block(block, self.templates(block.frequencies), self.activations(block.times))
+            for block in points.blocks
+        ]
 
     def transform(self, points: PointSet, max_iter: int = 100) -> Activations:
         """Fit activations to other points with the templates frozen; the result is a function of seconds."""
@@ -270,12 +279,11 @@ class INMF:
         return files.load(cls, Path(path), device)
 
     def __repr__(self) -> str:
-        return f"INMF(n_components={self.n_components}, field={self.field!r}, beta_loss={self.beta_loss!r}, power={self.power})"
+        settings = f"field={self.field!r}, beta_loss={self.beta_loss!r}, power={self.power}"
+        return f"INMF(n_components={self.n_components}, {settings})"
 
 
-def predict_block(
-    block: Any, templates: NDArray[np.float32], activations: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def predict_block(block: Any, templates: NDArray[np.float32], activations: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return sum_k W_k(f) H_k(t) at a block's points from templates [F, K] and activations [K, T]."""
     if isinstance(block, GridBlock):
         return templates @ activations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,13 @@ class NetworkField(Field):
     options = {"hidden": 64, "layers": 3, "features": 10}  # noqa: RUF012 - read only
 
     def __init__(
-        self, low: float, high: float, phases: Tensor, weights: list[Tensor], biases: list[Tensor], gain: Tensor
+        self,
+        low: float,
+        high: float,
+        phases: Tensor,
+        weights: list[Tensor],
+        biases: list[Tensor],
+        gain: Tensor,
     ) -> None:
         self.low, self.high = low, high
         self.phases = phases
@@ -44,13 +51,16 @@ class NetworkField(Field):
         for key, top in (("hidden", 4096), ("layers", 16), ("features", 24)):
             if isinstance(given[key], bool) or not isinstance(given[key], int) or not 1 <= given[key] <= top:
                 raise ArgumentError(
-                    f"{key} must be a whole number", where="field network", got=given[key], expected=f"1 to {top}"
+                    f"{key} must be a whole number",
+                    where="field network",
+                    got=given[key],
+                    expected=f"1 to {top}",
                 )
         hidden, features = given["hidden"], given["features"]
         sizes = [2 * features, *[hidden] * (given["layers"] + 1), 1]
         phases = random.standard_normal((n_components, 1, features))
         weights, biases = [], []
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for fan_in, fan_out in pairwise(sizes):
             bound = 1 / np.sqrt(fan_in)
             weights.append(_leaf(random.uniform(-bound, bound, (n_components, fan_in, fan_out)), device))
             biases.append(_leaf(random.uniform(-bound, bound, (n_components, 1, fan_out)), device))
@@ -84,7 +94,11 @@ class NetworkField(Field):
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return ``range`` [2], ``phases``, ``gain`` and each layer's ``weight.i`` and ``bias.i``."""
-        state = {"range": np.array([self.low, self.high]), "phases": _array(self.phases), "gain": _array(self.gain)}
+        state = {
+            "range": np.array([self.low, self.high]),
+            "phases": _array(self.phases),
+            "gain": _array(self.gain),
+        }
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             state[f"weight.{i}"], state[f"bias.{i}"] = _array(weight), _array(bias)
         return state
@@ -93,7 +107,10 @@ class NetworkField(Field):
     def from_state(cls, state: dict[str, NDArray[Any]], n_components: int, device: str) -> NetworkField:
         """Check and take over the arrays of a file."""
         count = sum(name.startswith("weight.") for name in state)
-        weights, biases = [state[f"weight.{i}"] for i in range(count)], [state[f"bias.{i}"] for i in range(count)]
+        weights, biases = (
+            [state[f"weight.{i}"] for i in range(count)],
+            [state[f"bias.{i}"] for i in range(count)],
+        )
         phases, gain, low_high = state["phases"], state["gain"], state["range"]
         if phases.ndim != 3 or low_high.shape != (2,) or gain.shape != (n_components,) or count < 2:
             raise ValueError("the arrays of a network do not fit")

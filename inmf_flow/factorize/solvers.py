@@ -90,7 +90,13 @@ def fit_activations_multiplicative(
 
 
 def fit_rprop(
-    data: Data, templates: Bound, activations: Bound, divergence: Divergence, max_iter: int, tol: float, rate: float = 1e-3
+    data: Data,
+    templates: Bound,
+    activations: Bound,
+    divergence: Divergence,
+    max_iter: int,
+    tol: float,
+    rate: float = 1e-3,
 ) -> Trace:
     """Fit any two fields by Rprop on all points (the paper: learning rate 1e-3, 1000 iterations).
 
@@ -108,7 +114,7 @@ def fit_rprop(
                     break
             gradients = []
             for side in ("frequency", "time"):
-                negative, positive = data.parts(divergence, w, h, side)  # type: ignore[arg-type]
+                negative, positive = data.parts(divergence, w, h, side)
                 gradients.append((positive - negative) / data.weight if data.weight > 0 else positive)
         torch.autograd.backward([w, h], gradients)
         optimizer.step()

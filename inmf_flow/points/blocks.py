@@ -96,7 +96,12 @@ class GridBlock:
         tw = cell_widths(t, 0.0, duration) if time_weights is None else time_weights
         fw = cell_widths(f, 0.0, nyquist) if frequency_weights is None else frequency_weights
         return cls(
-            t, f, m, _weights(tw, t.shape, "time weights"), _weights(fw, f.shape, "frequency weights"), coefficients
+            t,
+            f,
+            m,
+            _weights(tw, t.shape, "time weights"),
+            _weights(fw, f.shape, "frequency weights"),
+            coefficients,
         )
 
     @property

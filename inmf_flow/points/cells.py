@@ -6,9 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def cell_widths(
-    centres: NDArray[np.float64], lower: float = 0.0, upper: float | None = None
-) -> NDArray[np.float64]:
+def cell_widths(centres: NDArray[np.float64], lower: float = 0.0, upper: float | None = None) -> NDArray[np.float64]:
     """Return the width of each sample's cell on one axis: half-way to its neighbours, clipped to the range.
 
     Parameters

@@ -1,5 +1,6 @@
 """Separation: each source's share at the points of an invertible transform, and back to audio."""
 
+from inmf_flow.separate.analysis import analyze_file
 from inmf_flow.separate.dictionary import Dictionary
 from inmf_flow.separate.files import SeparatedFile, separate_file
 from inmf_flow.separate.masks import Mask, parse_mask, source_gains
@@ -9,6 +10,7 @@ __all__ = [
     "Dictionary",
     "Mask",
     "SeparatedFile",
+    "analyze_file",
     "parse_mask",
     "separate",
     "separate_blocks",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,9 +64,7 @@ class Dictionary:
         Points that some model has never seen have no say.
         """
         seen = points.below(self.max_frequency * _EDGE)
-        return fit_activations(
-            seen, self.templates, power=self.power, beta_loss=self.beta_loss, max_iter=max_iter
-        )
+        return fit_activations(seen, self.templates, power=self.power, beta_loss=self.beta_loss, max_iter=max_iter)
 
     def gains(self, points: PointSet, mask: Mask, max_iter: int) -> list[list[NDArray[np.float32]]]:
         """Return for each source one array of gains per block, of the shape of the block's magnitudes.
@@ -90,7 +89,7 @@ class Dictionary:
         for block in points.blocks:
             w, h = self.templates(block.frequencies), activations(block.times)
             models = []
-            for first, last in zip(edges[:-1], edges[1:], strict=True):
+            for first, last in pairwise(edges):
                 if isinstance(block, GridBlock):
                     models.append(w[:, first:last] @ h[first:last])
                 else:

@@ -48,7 +48,9 @@ def parse_mask(mask: str | float | Mapping[str, Any] | Mask | None) -> Mask:
         if isinstance(exponent, int | float) and not isinstance(exponent, bool) and 0 < exponent < 100:
             return Mask(wiener=float(exponent))
     raise ArgumentError(
-        "no such mask", got=repr(mask), expected="'default', 'paper' or {'wiener': exponent between 0 and 100}"
+        "no such mask",
+        got=repr(mask),
+        expected="'default', 'paper' or {'wiener': exponent between 0 and 100}",
     )
 
 

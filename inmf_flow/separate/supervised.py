@@ -103,9 +103,7 @@ def separate_blocks(
         )
     band = dictionary.unseen_band(sample_rate)
     if band:
-        logger.warning(
-            "the models have seen no data from %.0f to %.0f Hz: the sources share that band equally", *band
-        )
+        logger.warning("the models have seen no data from %.0f to %.0f Hz: the sources share that band equally", *band)
     audio = SlidingAudio(blocks)
     before, after = synthesis_context(transform, sample_rate)
     left, right = transform.halo(sample_rate)
@@ -116,7 +114,10 @@ def separate_blocks(
         stop = start + step if audio.length is None else min(start + step, audio.length)
         if start >= stop:
             break
-        wanted = (max(start - right, 0), stop + left if audio.length is None else min(stop + left, audio.length))
+        wanted = (
+            max(start - right, 0),
+            stop + left if audio.length is None else min(stop + left, audio.length),
+        )
         points = transform.analyze(window, sample_rate, span=Span(offset, *wanted, audio.length))
         gains = dictionary.gains(points, mask, max_iter)
         cut = slice(start - offset, stop - offset)

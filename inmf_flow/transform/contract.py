@@ -88,7 +88,10 @@ class Transform(ABC):
             config = self.parse(options)
         if not isinstance(config, self.Config):
             raise ConfigError(
-                "the config is of another transform", where=self.name, got=type(config).__name__, expected="its Config"
+                "the config is of another transform",
+                where=self.name,
+                got=type(config).__name__,
+                expected="its Config",
             )
         self.config = config
 
@@ -103,7 +106,9 @@ class Transform(ABC):
                 for fault in error.errors()
             )
             raise ConfigError(
-                f"bad options: {faults}", where=cls.name, expected=f"some of {', '.join(cls.Config.model_fields)}"
+                f"bad options: {faults}",
+                where=cls.name,
+                expected=f"some of {', '.join(cls.Config.model_fields)}",
             ) from None
 
     @property
@@ -168,9 +173,7 @@ def as_channels(audio: ArrayLike, where: str) -> tuple[NDArray[Any], bool]:
     """
     array = np.asarray(audio)
     if array.ndim not in (1, 2):
-        raise TransformError(
-            "audio must be [samples] or [channels, samples]", where=where, got=f"shape {array.shape}"
-        )
+        raise TransformError("audio must be [samples] or [channels, samples]", where=where, got=f"shape {array.shape}")
     if array.size == 0:
         raise TransformError("audio is empty", where=where, got=f"shape {array.shape}")
     if np.iscomplexobj(array) or not (

@@ -28,7 +28,10 @@ def resolve_gains(points: PointSet, gains: Gains | None, where: str) -> list[NDA
         arrays = [np.asarray(array) for array in gains]
     if len(arrays) != len(points.blocks):
         raise TransformError(
-            "one array of gains is needed for each block", where=where, got=len(arrays), expected=len(points.blocks)
+            "one array of gains is needed for each block",
+            where=where,
+            got=len(arrays),
+            expected=len(points.blocks),
         )
     for number, (array, block) in enumerate(zip(arrays, points.blocks, strict=True)):
         try:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field, model_validator
+
 from inmf_flow.errors import TransformError
 from inmf_flow.points import GridBlock, PointSet, cell_widths
 from inmf_flow.transform import (
@@ -19,8 +22,6 @@ from inmf_flow.transform import (
     resolve_gains,
 )
 from inmf_flow_stft.overlap import overlap_add, window_samples
-from numpy.typing import ArrayLike, NDArray
-from pydantic import Field, model_validator
 
 # Frames that are multiplied and transformed at a time: bounds the copies, and is long enough for the FFT's speed.
 _FRAMES_AT_ONCE = 512
@@ -32,16 +33,15 @@ class StftConfig(TransformConfig):
     """Options of the STFT."""
 
     n_fft: int = Field(2000, ge=2, le=1 << 24, description="Samples in a Fourier transform.")
-    hop_length: int | None = Field(
-        None, ge=1, description="Samples between frames; half of win_length by default."
-    )
+    hop_length: int | None = Field(None, ge=1, description="Samples between frames; half of win_length by default.")
     win_length: int | None = Field(None, ge=2, description="Samples in the window; n_fft by default.")
     window: str = Field(
         "sqrt_hann",
         description="sqrt_hann, or a window of scipy.signal.get_window; parameters in brackets: kaiser(8.6).",
     )
     calibration: Calibration = Field(
-        "tone", description="tone: a sinusoid of amplitude 1 has magnitude 1. noise: white noise of variance 1 has mean square 1."
+        "tone",
+        description="tone: a sinusoid of amplitude 1 has magnitude 1; noise: white noise of variance 1 has mean square 1.",
     )
 
     @model_validator(mode="after")
@@ -49,9 +49,8 @@ class StftConfig(TransformConfig):
         if self.win_length is not None and self.win_length > self.n_fft:
             raise ValueError(f"win_length must not be longer than n_fft ({self.n_fft}), got {self.win_length}")
         if self.hop_length is not None and self.hop_length > (self.win_length or self.n_fft):
-            raise ValueError(
-                f"hop_length must not be longer than the window ({self.win_length or self.n_fft}), got {self.hop_length}"
-            )
+            length = self.win_length or self.n_fft
+            raise ValueError(f"hop_length must not be longer than the window ({length}), got {self.hop_length}")
         window_samples(self.window, self.win_length or self.n_fft)
         return self
 
@@ -142,9 +141,7 @@ class Stft(Transform):
             coefficients=coefficients,
         )
         origin = _Origin(self.config, first, span, samples.shape[-1], mono)
-        return PointSet(
-            (block,), int(sample_rate), duration, self.config.calibration, synthesis=origin
-        )
+        return PointSet((block,), int(sample_rate), duration, self.config.calibration, synthesis=origin)
 
     def synthesize(self, points: PointSet, gains: Gains | None = None) -> NDArray[Any]:
         """Return the audio of the points by weighted overlap-add; see `Transform.synthesize`."""
@@ -158,7 +155,10 @@ class Stft(Transform):
             )
         if origin.config != self.config:
             raise TransformError(
-                "these points were made with other options", where=self.name, got=origin.config, expected=self.config
+                "these points were made with other options",
+                where=self.name,
+                got=origin.config,
+                expected=self.config,
             )
         if self.invertible == "none":
             raise TransformError(

@@ -1,0 +1,38 @@
+# `make help` lists the targets. PYTHON=/path/to/python3.12 make setup picks another interpreter.
+PYTHON ?= python3
+STAMP := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint docs clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with inmf_flow and what its developers need
+
+$(STAMP): pyproject.toml constraints.txt scripts/setup_venv.sh
+	@PYTHON="$(PYTHON)" bash scripts/setup_venv.sh .venv
+	@touch $@
+
+demo: $(STAMP) ## Separate the recordings in pipelines/audio and say how well that went
+	@.venv/bin/inmf run pipelines/quickstart.yaml
+
+test: $(STAMP) ## Run the tests
+	@.venv/bin/python -m pytest -m "not full"
+
+test-all: $(STAMP) ## Run the tests, those with big counts too
+	@HYPOTHESIS_PROFILE=full .venv/bin/python -m pytest
+
+lint: $(STAMP) ## Check style, types and the floors
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+docs: $(STAMP) ## Build the documentation into site/
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
+clean: ## Remove .venv and everything that was built or run
+	rm -rf .venv build dist site runs pipelines/runs dask-worker-space *.egg-info \
+	  .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,22 @@
+"""Reading audio in blocks, resampling it, and writing it whole or not at all."""
+
+from inmf_flow.audio.arrays import as_audio, fit_length
+from inmf_flow.audio.info import AUDIO_SUFFIXES, AudioInfo, audio_info
+from inmf_flow.audio.reader import AudioReader, read_audio
+from inmf_flow.audio.resampling import StreamResampler, resample, resampled_length
+from inmf_flow.audio.writer import WavWriter, write_audio
+
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "AudioInfo",
+    "AudioReader",
+    "StreamResampler",
+    "WavWriter",
+    "as_audio",
+    "audio_info",
+    "fit_length",
+    "read_audio",
+    "resample",
+    "resampled_length",
+    "write_audio",
+]

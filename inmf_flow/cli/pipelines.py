@@ -1,0 +1,90 @@
+"""``inmf run``, ``inmf validate``, ``inmf schema`` and ``inmf report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from inmf_flow.pipeline import Pipeline
+
+PipelinePath = Annotated[Path, typer.Argument(metavar="PIPELINE.yaml", help="The pipeline file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="a.b=c", help="Replace one value of the file; repeatable."),
+]
+
+
+def run(
+    pipeline: PipelinePath,
+    output: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder.")] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="S", help="local, a Dask scheduler's address, or package.module:factory."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes of the local cluster.")] = None,
+    overrides: Overrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    why: Annotated[bool, typer.Option("--why", help="Say for each item why it is to be done.")] = False,
+) -> None:
+    """Run a pipeline: analyse, fit, separate, evaluate, report. What is done already is not done again."""
+    from inmf_flow.cli.progress import showing_progress
+    from inmf_flow.cli.summary import print_explanation, print_outcome
+    from inmf_flow.pipeline import explain_pipeline, load_pipeline, run_pipeline
+
+    loaded = load_pipeline(pipeline, overrides or ())
+    folder = (output or loaded.run_folder).absolute()
+    if dry_run or why:
+        print_explanation(explain_pipeline(loaded, folder), why)
+    if dry_run:
+        return
+    with showing_progress():
+        outcome = run_pipeline(loaded, output=folder, scheduler=scheduler, workers=workers)
+    print_outcome(outcome)
+    if outcome.failures and _fails(loaded):
+        raise typer.Exit(1)
+
+
+def _fails(pipeline: Pipeline) -> bool:
+    return pipeline.fail == "any"
+
+
+def validate(
+    pipelines: Annotated[list[Path], typer.Argument(metavar="PIPELINE.yaml...", help="Pipeline files.")],
+    overrides: Overrides = None,
+) -> None:
+    """Check pipeline files and print every fault as file:line:column; exit with 2 if there is one."""
+    from inmf_flow.pipeline import PipelineFileError, load_pipeline
+
+    faulty = False
+    for path in pipelines:
+        try:
+            load_pipeline(path, overrides or ())
+        except PipelineFileError as error:
+            faulty = True
+            typer.echo(str(error), err=True)
+        else:
+            typer.echo(f"{path}: ok")
+    if faulty:
+        raise typer.Exit(2)
+
+
+def schema() -> None:
+    """Print the JSON Schema of pipeline files, with the options of every installed transform, for editors."""
+    import json
+
+    from inmf_flow.pipeline import pipeline_schema
+
+    typer.echo(json.dumps(pipeline_schema(), indent=2))
+
+
+def report(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.")],
+    items: Annotated[int, typer.Option(min=0, help="Most mixtures shown with pictures and players.")] = 20,
+) -> None:
+    """Write a run's report.html again from what its folder holds."""
+    from inmf_flow.report import write_report
+
+    typer.echo(write_report(run_dir, items))

@@ -1,0 +1,139 @@
+"""What a run shows: live bars on a terminal, else one plain line an event. Both are life-cycle plugins."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from inmf_flow.hookspecs import ItemOutcome, RunInfo, RunResult, hookimpl
+from inmf_flow.plugins import register_plugin, unregister_plugin
+
+_NAME = "progress-display"
+_DOING = {
+    "analyze": "analyse",
+    "fit": "fit",
+    "separate": "separate",
+    "evaluate": "evaluate",
+    "report": "report",
+}
+
+
+@contextmanager
+def showing_progress() -> Iterator[None]:
+    """Show the progress of runs inside the block on stderr."""
+    display: Any = LiveProgress() if sys.stderr.isatty() else PlainProgress()
+    register_plugin(display, _NAME)
+    try:
+        yield
+    finally:
+        display.close()
+        unregister_plugin(_NAME)
+
+
+class PlainProgress:
+    """One line an event, neither wrapped nor coloured nor cut."""
+
+    @hookimpl
+    def on_run_start(self, run: RunInfo) -> None:
+        """Say what there is to do."""
+        todo = ", ".join(f"{_DOING.get(n, n)} {s.todo} of {s.total}" for n, s in run.stages.items() if s.todo)
+        if not todo:
+            return
+        self._line(f"run {run.name}: {todo}")
+        if run.dashboard:
+            self._line(f"dashboard {run.dashboard}")
+
+    @hookimpl
+    def on_item_end(self, outcome: ItemOutcome) -> None:
+        """Say that an item is done."""
+        self._line(f"{_DOING.get(outcome.stage, outcome.stage)} {outcome.item}: done in {outcome.seconds:.1f} s")
+
+    @hookimpl
+    def on_item_error(self, outcome: ItemOutcome) -> None:
+        """Say why an item failed."""
+        self._line(f"{_DOING.get(outcome.stage, outcome.stage)} {outcome.item}: FAILED: {outcome.reason}")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _line(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class LiveProgress:
+    """A bar for each stage, drawn by rich."""
+
+    def __init__(self) -> None:
+        self._progress: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    @hookimpl
+    def on_run_start(self, run: RunInfo) -> None:
+        """Draw the bars of all stages that have something to do."""
+        todo = {name: stage for name, stage in run.stages.items() if stage.todo}
+        if not todo:
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        console = Console(stderr=True)
+        console.print(f"[bold]{run.name}[/bold]  ->  {run.folder}", soft_wrap=True, highlight=False)
+        if run.dashboard:
+            console.print(f"dashboard {run.dashboard}", soft_wrap=True, highlight=False)
+        self._progress = Progress(
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=40),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[last]}"),
+            console=console,
+        )
+        for name, stage in todo.items():
+            self._tasks[name] = self._progress.add_task(
+                _DOING.get(name, name),
+                total=stage.total,
+                completed=stage.total - stage.todo,
+                start=False,
+                last="",
+            )
+        self._progress.start()
+
+    @hookimpl
+    def on_item_end(self, outcome: ItemOutcome) -> None:
+        """Move the stage's bar."""
+        self._advance(outcome)
+
+    @hookimpl
+    def on_item_error(self, outcome: ItemOutcome) -> None:
+        """Move the stage's bar and print the reason above the bars."""
+        self._advance(outcome)
+        if self._progress is not None:
+            from rich.text import Text
+
+            stage = _DOING.get(outcome.stage, outcome.stage)
+            line = Text(f"{stage} {outcome.item} failed: {outcome.reason}", style="red")
+            self._progress.console.print(line, soft_wrap=True)
+
+    @hookimpl
+    def on_run_end(self, result: RunResult) -> None:
+        """Leave the bars as they are and give the terminal back."""
+        self.close()
+
+    def _advance(self, outcome: ItemOutcome) -> None:
+        task = self._tasks.get(outcome.stage)
+        if task is not None:
+            from rich.markup import escape
+
+            self._progress.start_task(task)
+            self._progress.update(task, advance=1, last=escape(outcome.item))
+            if self._progress.tasks[task].finished:
+                self._progress.update(task, last="")
+
+    def close(self) -> None:
+        """Stop drawing."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+            self._tasks = {}

@@ -1,0 +1,127 @@
+"""What is printed at the end: results, scores, explanations. Plain lines, whole on a terminal and off it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from inmf_flow.evaluate import MetricRow
+    from inmf_flow.pipeline import RunOutcome
+    from inmf_flow.pipeline.explain import Explanation
+
+# More items than this are summed up; the files have them all.
+_MOST_LINES = 40
+
+
+def print_outcome(outcome: RunOutcome) -> None:
+    """Print what a run made, how good it is, what failed, and where to look."""
+    if outcome.did_nothing:
+        items = sum(stage.reused for stage in outcome.stages.values())
+        typer.echo(f"nothing to do: all {items} results are up to date")
+    _print_estimates(outcome)
+    for note in outcome.notes:
+        typer.echo(f"note: {note}")
+    for stage, item, reason in outcome.failures[:_MOST_LINES]:
+        typer.echo(f"failed: {stage} {item}: {reason}")
+    if len(outcome.failures) > _MOST_LINES:
+        typer.echo(
+            f"failed: ... and {len(outcome.failures) - _MOST_LINES} more, all in {shown(outcome.folder / 'run.json')}"
+        )
+    if outcome.report:
+        typer.echo(f"report: {shown(outcome.report)}")
+    done = ", ".join(f"{name} {stage.done}" for name, stage in outcome.stages.items() if stage.done)
+    if not outcome.did_nothing:
+        failed = f"; {len(outcome.failures)} failed" if outcome.failures else ""
+        typer.echo(f"done in {outcome.seconds:.1f} s: {done}{failed}")
+
+
+def _print_estimates(outcome: RunOutcome) -> None:
+    scores = {(row.item, row.source): row for row in outcome.metrics if row.metric == "si_sdr"}
+    lines = [
+        (f"separated: {shown(path)}", scores.get((item, source)))
+        for item, sources in outcome.estimates.items()
+        for source, path in sources.items()
+    ]
+    width = max((len(text) for text, _ in lines[:_MOST_LINES]), default=0)
+    for text, row in lines[:_MOST_LINES]:
+        typer.echo(f"{text:<{width}}  {_score(row)}".rstrip())
+    if len(lines) > _MOST_LINES:
+        folder = shown(outcome.folder / "separated")
+        typer.echo(f"separated: ... and {len(lines) - _MOST_LINES} more in {folder}")
+    known = [row for row in scores.values() if math.isfinite(row.value) and math.isfinite(row.improvement)]
+    if known:
+        mean = sum(row.value for row in known) / len(known)
+        gain = sum(row.improvement for row in known) / len(known)
+        typer.echo(f"mean SI-SDR: {mean:.2f} dB, {gain:+.2f} dB over doing nothing ({len(known)} estimates)")
+
+
+def _score(row: MetricRow | None) -> str:
+    if row is None:
+        return ""
+    return f"SI-SDR {row.value:6.2f} dB, doing nothing {row.baseline:6.2f} dB, gain {row.improvement:+.2f} dB"
+
+
+def print_explanation(explanation: Explanation, why: bool) -> None:
+    """Print what a run would do and, if asked, why."""
+    if not explanation.todo:
+        typer.echo(f"nothing to do in {shown(explanation.folder)}")
+    for name, plan in explanation.stages.items():
+        typer.echo(f"{name}: {len(plan.todo)} of {plan.total} to do")
+        if why:
+            for work in plan.todo:
+                typer.echo(f"  {work.item}: {work.why}")
+
+
+def print_metrics(rows: Sequence[MetricRow]) -> None:
+    """Print a table of means and medians for each source and metric, and the gain over doing nothing."""
+    from inmf_flow.evaluate import summarize
+
+    header = ("source", "metric", "items", "mean", "median", "q25", "q75", "mean gain")
+    table: list[tuple[str, ...]] = [header]
+    for entry in summarize(rows):
+        numbers = [_number(entry[key]) for key in ("mean", "median", "q25", "q75", "mean_improvement")]
+        table.append((str(entry["source"]), str(entry["metric"]), str(entry["n"]), *numbers))
+    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+    for row in table:
+        cells = [
+            f"{cell:<{w}}" if i < 2 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        typer.echo("  ".join(cells).rstrip())
+
+
+def metrics_json(rows: Sequence[MetricRow], failures: Mapping[str, str]) -> str:
+    """Return scores, summary and failures as a JSON document; what is not finite becomes null."""
+    import json
+    from dataclasses import asdict
+
+    from inmf_flow.evaluate import summarize
+
+    def clean(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: clean(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [clean(inner) for inner in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    document = {
+        "rows": [asdict(row) for row in rows],
+        "summary": [dict(entry) for entry in summarize(rows)],
+        "failures": dict(failures),
+    }
+    return json.dumps(clean(document), indent=1)
+
+
+def _number(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) and math.isfinite(value) else "-"
+
+
+def shown(path: Path) -> str:
+    """Return a path as short as it can be said from the working directory."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative

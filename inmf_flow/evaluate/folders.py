@@ -1,0 +1,148 @@
+"""Scoring a folder of items against a folder of references."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from inmf_flow.audio import AUDIO_SUFFIXES
+from inmf_flow.errors import ArgumentError, InmfError
+from inmf_flow.evaluate.items import MetricRow, evaluate_item
+from inmf_flow.evaluate.metric import get_metrics
+
+_MIXTURE = "mixture"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome of scoring many items.
+
+    Attributes
+    ----------
+    rows
+        The scores, item by item.
+    failures
+        Why an item could not be scored, by item.
+    missing
+        Items that have references but no estimates; they are not failures, since a part may be scored alone.
+    """
+
+    rows: list[MetricRow] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+
+def evaluate_folders(
+    estimates: Path | str, references: Path | str, metrics: Sequence[str], mixtures: Path | str | None = None
+) -> Evaluation:
+    """Score ``ITEM/SOURCE.{wav,flac,...}`` of one folder against those of another.
+
+    Parameters
+    ----------
+    estimates, references
+        Folders with a sub-folder for each item.
+    metrics
+        Names of metrics.
+    mixtures
+        A folder with ``ITEM.{wav,...}`` or ``ITEM/mixture.{wav,...}``. Without it, a file ``mixture`` beside
+        an item's references is its mixture, and where there is none `evaluate_item` says what the baseline
+        is.
+
+    Returns
+    -------
+    evaluation
+        An item that cannot be scored is recorded with its reason and does not stop the others.
+
+    Raises
+    ------
+    UnknownNameError
+        For a metric that is not installed.
+    ArgumentError
+        When a folder is not there, or there are no estimates in it.
+    """
+    get_metrics(metrics)
+    estimates, references = Path(estimates), Path(references)
+    items = _items(estimates, "estimates")
+    known = _items(references, "references")
+    if not items:
+        raise ArgumentError(
+            "there are no estimates",
+            where=estimates,
+            got="no sub-folders",
+            expected="ITEM/SOURCE.wav (or another audio suffix)",
+        )
+    if mixtures is not None:
+        _check_folder(Path(mixtures), "mixtures")
+    outcome = Evaluation(missing=[item for item in known if item not in items])
+    for item in items:
+        try:
+            outcome.rows.extend(_evaluate(item, estimates, references, mixtures, metrics))
+        except (InmfError, OSError) as error:
+            outcome.failures[item] = str(error)
+    return outcome
+
+
+def _evaluate(
+    item: str, estimates: Path, references: Path, mixtures: Path | str | None, metrics: Sequence[str]
+) -> list[MetricRow]:
+    guesses = _audio_files(estimates / item)
+    if not (references / item).is_dir():
+        raise ArgumentError(
+            "the item has no references", where=item, expected=f"a folder {references / item}"
+        )
+    truth = _audio_files(references / item)
+    mixture = None
+    # A mixture among the references is not a source, unless one of the estimates is called so.
+    if _MIXTURE in truth and _MIXTURE not in guesses:
+        mixture = truth.pop(_MIXTURE)
+    if mixtures is not None:
+        mixture = _find_mixture(Path(mixtures), item)
+    return evaluate_item(item, truth, guesses, mixture, metrics)
+
+
+def _find_mixture(mixtures: Path, item: str) -> Path:
+    beside = {path.stem: path for path in _audio_paths(mixtures) if path.stem == item}
+    inside = _audio_files(mixtures / item) if (mixtures / item).is_dir() else {}
+    found = beside.get(item) or inside.get(_MIXTURE)
+    if found is None:
+        raise ArgumentError(
+            "the item has no mixture",
+            where=item,
+            expected=f"{mixtures / item}.wav or {mixtures / item}/mixture.wav",
+        )
+    return found
+
+
+def _check_folder(folder: Path, what: str) -> None:
+    if not folder.is_dir():
+        got = "a file" if folder.exists() else "nothing of that name"
+        raise ArgumentError(f"the folder of {what} is not there", where=folder, got=got, expected="a folder")
+
+
+def _items(folder: Path, what: str) -> list[str]:
+    _check_folder(folder, what)
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _audio_paths(folder: Path) -> list[Path]:
+    # Names with a leading dot are not ours: unfinished files, and what other systems put beside files.
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+    )
+
+
+def _audio_files(folder: Path) -> dict[str, Path]:
+    """Return the audio files of an item by source."""
+    found: dict[str, Path] = {}
+    for path in _audio_paths(folder):
+        if path.stem in found:
+            raise ArgumentError(
+                "two files are of the same source",
+                where=folder,
+                got=f"{found[path.stem].name} and {path.name}",
+            )
+        found[path.stem] = path
+    return found

@@ -1,0 +1,33 @@
+"""The pipeline file: YAML read safely, validated whole, and described for editors."""
+
+from inmf_flow.pipeline.config.kinds import Choice
+from inmf_flow.pipeline.config.models import (
+    Cluster,
+    Corpus,
+    Evaluate,
+    Fit,
+    Pipeline,
+    Report,
+    Separate,
+    Source,
+)
+from inmf_flow.pipeline.config.problems import PipelineFileError, Problem
+from inmf_flow.pipeline.config.schema import pipeline_schema
+from inmf_flow.pipeline.config.validate import load_pipeline, pipeline_from_mapping
+
+__all__ = [
+    "Choice",
+    "Cluster",
+    "Corpus",
+    "Evaluate",
+    "Fit",
+    "Pipeline",
+    "PipelineFileError",
+    "Problem",
+    "Report",
+    "Separate",
+    "Source",
+    "load_pipeline",
+    "pipeline_from_mapping",
+    "pipeline_schema",
+]

@@ -1,0 +1,208 @@
+"""Checks that need more than one key of a pipeline, or what is installed.
+
+They read the data as it was given and step around what is malformed, which the models report, so that all
+errors of a file come at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
+
+from inmf_flow import registry
+from inmf_flow.pipeline.config.kinds import (
+    BUILT_IN_DIVERGENCES,
+    BUILT_IN_FIELDS,
+    BUILT_IN_METRICS,
+    MAX_NAMES,
+    MAX_TRANSFORMS,
+    Choice,
+    parse_choice,
+)
+from inmf_flow.pipeline.config.problems import Finding, Path, dotted, nearest, one_of, spell
+from inmf_flow.pipeline.config.wording import findings_of
+
+_MODEL_SUFFIX = ".safetensors"
+_Texts = Mapping[Path, str]
+
+
+def check_sources(data: Mapping[str, Any], base: FilePath) -> list[Finding]:
+    """Check that each source has audio or a model, and that the model is there."""
+    found: list[Finding] = []
+    for name, source in _mapping(data, "sources").items():
+        if not isinstance(source, Mapping):
+            continue
+        path: Path = ("sources", name)
+        audio, model = source.get("audio"), source.get("model")
+        if audio is None and model is None:
+            what = f"{dotted(path)} has neither 'audio' nor 'model', expected one of them"
+            found.append(Finding(path, what, at_key=True))
+        elif audio is not None and model is not None:
+            what = f"{dotted(path)} has 'audio' and 'model', expected only one of them"
+            found.append(Finding((*path, "model"), what, at_key=True))
+        elif model is not None and source.get("components") is not None:
+            what = f"{dotted(path)}.components only has a meaning with 'audio', a model brings its own"
+            found.append(Finding((*path, "components"), what, at_key=True))
+        if isinstance(model, str | os.PathLike):
+            found += _check_model((*path, "model"), os.fspath(model), base)
+    return found
+
+
+def _check_model(path: Path, model: str, base: FilePath) -> list[Finding]:
+    file = os.path.join(base, os.path.expanduser(model))
+    expected = f"an existing {_MODEL_SUFFIX} file that inmf_flow saved"
+    if not model.endswith(_MODEL_SUFFIX):
+        return [Finding(path, f"{dotted(path)} is not a model file, got {spell(model)}, expected {expected}")]
+    if not os.path.isfile(file):
+        what = f"{dotted(path)} is not there, got {spell(model)} (in {spell(str(base))}), expected {expected}"
+        return [Finding(path, what)]
+    return []
+
+
+def check_transforms(data: Mapping[str, Any], texts: _Texts) -> tuple[list[Finding], dict[str, Choice]]:
+    """Check transforms and their options; return those that are right, with all defaults filled in."""
+    found: list[Finding] = []
+    right: dict[str, Choice] = {}
+    for name, given in list(_mapping(data, "transforms").items())[:MAX_TRANSFORMS]:
+        try:
+            choice = parse_choice(given, "transform")
+        except PydanticCustomError:
+            continue
+        options_at, name_at = _places(("transforms", name), given, choice)
+        if choice.name not in registry.transforms:
+            found.append(_not_installed(name_at, "transform", choice.name, registry.transforms.names()))
+            continue
+        wrong, options = _check_options(registry.transforms.get(choice.name), choice, options_at, texts)
+        found += wrong
+        if options is not None:
+            right[name] = Choice(name=choice.name, options=options)
+    return found, right
+
+
+def _places(path: Path, given: object, choice: Choice) -> tuple[Path, Finding]:
+    """Return where a choice's options lie, and a finding-to-be at its name."""
+    if isinstance(given, str):
+        return path, Finding(path, "")
+    return (*path, choice.name), Finding((*path, choice.name), "", at_key=True)
+
+
+def _not_installed(at: Finding, kind: str, name: str, known: Iterable[str]) -> Finding:
+    names = sorted(known)
+    expected = f", expected {one_of(names)}" if names else ""
+    what = f"no {kind} named {spell(name)} is installed{expected}{nearest(name, names)}"
+    return Finding(at.path, what, at.at_key)
+
+
+def _check_options(
+    cls: type, choice: Choice, path: Path, texts: _Texts
+) -> tuple[list[Finding], dict[str, Any] | None]:
+    config_class = getattr(cls, "Config", None)
+    if not (isinstance(config_class, type) and issubclass(config_class, BaseModel)):
+        return [Finding(path, f"the plugin of {choice.name!r} has no Config, so it cannot be used")], None
+    try:
+        return [], config_class.model_validate(choice.options).model_dump(mode="json")
+    except ValidationError as error:
+        return findings_of(error, config_class, choice.options, at=path, texts=texts), None
+    except (
+        Exception
+    ) as error:  # a plugin's validator may raise anything; it must not take the others' errors away
+        return [Finding(path, f"{dotted(path)}: {_first_line(error)}")], None
+
+
+def check_names(data: Mapping[str, Any], transforms: Mapping[str, Choice]) -> list[Finding]:
+    """Check names that refer to transforms, and to fields, divergences and metrics that are installed."""
+    found: list[Finding] = []
+    known = list(_mapping(data, "transforms"))[:MAX_TRANSFORMS]
+    fit = _mapping(data, "fit")
+    for path, name in _listed(fit.get("analyze"), ("fit", "analyze")):
+        if known and name not in known:
+            found.append(Finding(path, _no_such_transform(name, known)))
+    found += _check_synthesize(_mapping(data, "separate").get("synthesize"), known, transforms)
+    found += _check_field(fit.get("field"))
+    for key, kind, built_in, table, automatic in (
+        ("time_field", "field", BUILT_IN_FIELDS, registry.fields.names, ("auto",)),
+        ("beta_loss", "divergence", BUILT_IN_DIVERGENCES, registry.divergences.names, ()),
+    ):
+        if isinstance(value := fit.get(key), str):
+            at = Finding(("fit", key), "")
+            name = value if kind == "divergence" else value.partition(":")[0]
+            found += _check_installed(at, kind, name, (*built_in, *automatic), table)
+    for path, name in _listed(_mapping(data, "evaluate").get("metrics"), ("evaluate", "metrics")):
+        found += _check_installed(Finding(path, ""), "metric", name, BUILT_IN_METRICS, registry.metrics.names)
+    return found
+
+
+def _check_field(given: object) -> list[Finding]:
+    if given is None:
+        return []
+    try:
+        choice = parse_choice(given, "field")
+    except PydanticCustomError:
+        return []
+    _, at = _places(("fit", "field"), given, choice)
+    return _check_installed(at, "field", choice.name, BUILT_IN_FIELDS, registry.fields.names)
+
+
+def _check_installed(
+    at: Finding, kind: str, name: str, built_in: Iterable[str], installed: Callable[[], Iterable[str]]
+) -> list[Finding]:
+    # The built-in names are written down here, because the parts that know them import torch.
+    if not name.strip() or name in built_in:
+        return []
+    known = {*built_in, *installed()}
+    return [] if name in known else [_not_installed(at, kind, name, known)]
+
+
+def _check_synthesize(given: object, known: list[str], right: Mapping[str, Choice]) -> list[Finding]:
+    path: Path = ("separate", "synthesize")
+    if given is not None and not isinstance(given, str):
+        return []
+    if given is not None and known and given not in known:
+        return [Finding(path, _no_such_transform(given, known))]
+    name = given if given is not None else next(iter(known), "")
+    if name not in right:
+        return []
+    if given is None:
+        path = ("transforms", name)
+    choice = right[name]
+    try:
+        cls: Any = registry.transforms.get(choice.name)
+        invertible = cls(cls.Config.model_validate(choice.options)).invertible
+    except Exception as error:  # see _check_options
+        return [Finding(path, f"the transform {spell(name)} cannot be made: {_first_line(error)}")]
+    if invertible != "none":
+        return []
+    what = f"separate.synthesize needs a transform that can be inverted, got {spell(name)} ({choice.name})"
+    if given is None:
+        what += ", the first of the transforms: name another one in separate.synthesize"
+    return [Finding(path, what, at_key=given is None)]
+
+
+def _no_such_transform(name: str, known: list[str]) -> str:
+    expected = f"expected {one_of(known)}{nearest(name, known)}"
+    return f"no transform of this pipeline is named {spell(name)}, {expected}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = data.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _listed(value: object, path: Path) -> list[tuple[Path, str]]:
+    """Return each name of a name or a list of names with its path."""
+    if isinstance(value, str):
+        return [(path, value)]
+    if isinstance(value, list | tuple):
+        return [
+            ((*path, index), name) for index, name in enumerate(value[:MAX_NAMES]) if isinstance(name, str)
+        ]
+    return []

@@ -1,0 +1,234 @@
+"""What a pipeline file can say: frozen models with a description for every key.
+
+`load_pipeline` and `pipeline_from_mapping` build a `Pipeline`; they also check what needs more than one key
+or an installed plugin.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PrivateAttr
+
+from inmf_flow.pipeline.config.kinds import (
+    MAX_TRANSFORMS,
+    Choice,
+    Divergence,
+    FieldChoice,
+    FilePath,
+    Mask,
+    Name,
+    Names,
+    Real,
+    References,
+    Scheduler,
+    Section,
+    Text,
+    Texts,
+    TransformChoice,
+    Whole,
+)
+
+
+class Corpus(Section):
+    """Which recordings are to be separated."""
+
+    mixtures: Texts = Field(description="Files to separate: a path or glob pattern, or a list of them.")
+    sample_rate: Annotated[Whole, Field(ge=100, le=768_000)] | None = Field(
+        default=None,
+        description="Rate in hertz to which audio is resampled for analysis; null keeps each file's own.",
+    )
+
+
+class Source(Section):
+    """One source: audio to learn it from, or a model learned before."""
+
+    audio: Texts | None = Field(
+        default=None, description="Recordings of this source alone: a path or glob pattern, or a list."
+    )
+    components: Whole = Field(
+        default=20, ge=1, le=4096, description="Number of spectral templates to learn from the audio."
+    )
+    model: FilePath | None = Field(
+        default=None, description="A fitted model (.safetensors) to use instead of learning from audio."
+    )
+
+
+class Fit(Section):
+    """How dictionaries are learned."""
+
+    field: FieldChoice = Field(
+        default=Choice(name="hat"),
+        description="What templates and activations are made of: a field's name, or {name: {options}}.",
+    )
+    time_field: Text = Field(
+        default="auto",
+        description="Field of activations over time, NAME[:key=value,...]; auto follows `field`.",
+    )
+    beta_loss: Divergence = Field(
+        default="kullback-leibler", description="The divergence to minimise: a name, or the number beta."
+    )
+    analyze: Names | None = Field(
+        default=None, description="Names of the transforms whose points are fitted; null means all."
+    )
+    power: Real = Field(
+        default=0.5, gt=0, le=4, description="Exponent put on magnitudes before fitting; the paper has 0.5."
+    )
+    optimizer: Literal["mu", "rprop"] | None = Field(
+        default=None,
+        description="mu: multiplicative updates; rprop: the paper's; null: the field's own choice.",
+    )
+    max_iter: Annotated[Whole, Field(ge=1)] | None = Field(
+        default=None, description="Most iterations of a fit; null: the optimizer's own choice."
+    )
+    tol: Real = Field(
+        default=1e-5,
+        ge=0,
+        description="Stop when ten iterations improve the divergence by less than this share.",
+    )
+    random_state: Whole = Field(
+        default=0,
+        ge=0,
+        le=2**32 - 1,
+        description="Seed of everything random; equal seeds give equal results.",
+    )
+    weights: Literal["area", "uniform"] = Field(
+        default="area",
+        description="area: a point counts by the seconds x hertz it stands for; uniform: all points alike.",
+    )
+
+
+class Separate(Section):
+    """How mixtures are separated."""
+
+    synthesize: Text | None = Field(
+        default=None,
+        description="Name of the transform that makes audio again; null: the first of `transforms`.",
+    )
+    mask: Mask = Field(
+        default="default",
+        description="default: estimates add up to the mixture; paper: the published mask; {wiener: e}.",
+    )
+    max_iter: Annotated[Whole, Field(ge=1)] | None = Field(
+        default=None, description="Updates of a mixture's activations; null: what `quality` says."
+    )
+    quality: Literal["fast", "default"] = Field(
+        default="default", description="How many updates a mixture gets where max_iter is null: default 100, fast 30."
+    )
+
+
+class Evaluate(Section):
+    """How separated audio is scored."""
+
+    references: References = Field(
+        description="Path of the true sources, with {source} and {item} (the mixture's name) in it."
+    )
+    metrics: Names = Field(default=("si_sdr",), description="Names of the metrics to compute.")
+
+
+class Report(Section):
+    """What the report page shows."""
+
+    items: Whole = Field(default=20, ge=0, description="Most mixtures shown with pictures and players.")
+
+
+class Cluster(Section):
+    """Where the work runs."""
+
+    scheduler: Scheduler = Field(
+        default="local", description="local, an address (tcp://..., tls://...), or package.module:factory."
+    )
+    workers: Annotated[Whole, Field(ge=1, le=65_536)] | None = Field(
+        default=None, description="Number of worker processes of a local cluster; null: one a core."
+    )
+
+
+def _empty_if_null(value: object) -> object:
+    return {} if value is None else value
+
+
+class Pipeline(Section):
+    """A separation from recordings to report."""
+
+    name: Name = Field(description="Name of the pipeline; the run's folder is runs/NAME.")
+    corpus: Corpus = Field(description="Which recordings are to be separated.")
+    transforms: dict[Name, TransformChoice] = Field(
+        min_length=1,
+        max_length=MAX_TRANSFORMS,
+        description="Time-frequency transforms under names of your own: {fine: {stft: {...}}}.",
+    )
+    sources: dict[Name, Source] = Field(
+        min_length=1, description="One dictionary each; the names become names of files."
+    )
+    fit: Annotated[Fit, BeforeValidator(_empty_if_null)] = Field(
+        default=Fit(), description="How dictionaries are learned."
+    )
+    separate: Annotated[Separate, BeforeValidator(_empty_if_null)] = Field(
+        default=Separate(), description="How mixtures are separated."
+    )
+    evaluate: Evaluate | None = Field(
+        default=None, description="How separated audio is scored; null: it is not."
+    )
+    report: Annotated[Report, BeforeValidator(_empty_if_null)] = Field(
+        default=Report(), description="What the report page shows."
+    )
+    cluster: Annotated[Cluster, BeforeValidator(_empty_if_null)] = Field(
+        default=Cluster(), description="Where the work runs."
+    )
+    store: Literal["zarr", "none"] = Field(
+        default="zarr",
+        description="zarr: points are kept and reused; none: they are made again for each fit.",
+    )
+    fail: Literal["any", "never"] = Field(
+        default="any",
+        description="any: a failed item makes the run fail (exit 1); never: it is only recorded.",
+    )
+    output: FilePath | None = Field(default=None, description="Folder of the run; null: runs/NAME.")
+
+    _base: Path = PrivateAttr(default=Path("."))
+
+    @property
+    def base(self) -> Path:
+        """The folder that relative paths start from: the pipeline file's."""
+        return self._base
+
+    @property
+    def analyzed(self) -> tuple[str, ...]:
+        """Names of the transforms whose points are fitted."""
+        return self.fit.analyze or tuple(self.transforms)
+
+    @property
+    def synthesized(self) -> str:
+        """Name of the transform that makes audio again."""
+        return self.separate.synthesize or next(iter(self.transforms))
+
+    @property
+    def run_folder(self) -> Path:
+        """The folder that the run writes to."""
+        return self.resolve(self.output or f"runs/{self.name}")
+
+    def resolve(self, pattern: str) -> Path:
+        """Return a path or glob pattern of the file as one that does not depend on the working directory.
+
+        Parameters
+        ----------
+        pattern
+            Relative to the pipeline file's folder, absolute, or beginning with ``~``.
+        """
+        return self._base / os.path.expanduser(pattern)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the pipeline as plain data with every default filled in, equal for equal pipelines.
+
+        `pipeline_from_mapping` makes the same pipeline of it.
+        """
+        data = self.model_dump(mode="json")
+        for name, source in self.sources.items():
+            keys = ("audio", "components") if source.model is None else ("model",)
+            data["sources"][name] = {key: data["sources"][name][key] for key in keys}
+        data["fit"]["analyze"] = list(self.analyzed)
+        data["separate"]["synthesize"] = self.synthesized
+        data["output"] = self.output or f"runs/{self.name}"
+        return data

@@ -1,0 +1,311 @@
+"""`run_pipeline`: plans each stage, sends its batches to the cluster, and keeps account."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from inmf_flow.errors import ConfigError, ModelFileError
+from inmf_flow.hookspecs import ItemOutcome, RunInfo, RunResult, StageInfo
+from inmf_flow.pipeline.cluster import dashboard_link, open_client
+from inmf_flow.pipeline.config import Pipeline, load_pipeline, pipeline_from_mapping
+from inmf_flow.pipeline.explain import explain_pipeline
+from inmf_flow.pipeline.ledger import Entry
+from inmf_flow.pipeline.outcome import RunOutcome, StageOutcome, metric_rows, write_run_json
+from inmf_flow.pipeline.plan import Batch, Planner, StagePlan, check_output_folder
+from inmf_flow.pipeline.settings import stage_settings
+from inmf_flow.pipeline.tasks import Receipt, Task, run_task
+from inmf_flow.plugins import call_lifecycle
+
+# Futures in flight per worker: enough that none waits for work, few enough for a corpus of millions.
+_WINDOW = 4
+
+
+def run_pipeline(
+    pipeline: Pipeline | Path | str | Mapping[str, Any],
+    *,
+    output: Path | str | None = None,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    overrides: Sequence[str] = (),
+) -> RunOutcome:
+    """Run a pipeline: analyse, fit, separate, evaluate, report. What is done already is not done again.
+
+    Parameters
+    ----------
+    pipeline
+        A YAML file, or its content as a mapping (paths relative to the working directory), or a validated pipeline.
+    output
+        The run's folder; by default what the pipeline says.
+    scheduler, workers
+        In place of ``cluster.scheduler`` and ``cluster.workers``.
+    overrides
+        ``"a.b=c"`` changes to a YAML file, as `--set` takes them.
+
+    Returns
+    -------
+    outcome
+        Status, counts, failures with their reasons, metrics and paths. Bad recordings are failed items, not exceptions.
+
+    Raises
+    ------
+    ConfigError
+        When the pipeline is wrong; all faults at once.
+    ModelFileError
+        When a model that it names cannot be used.
+    ClusterError
+        When the cluster cannot be reached.
+
+    Notes
+    -----
+    Local workers are processes: a script must call this under ``if __name__ == "__main__":``.
+    """
+    if isinstance(pipeline, Mapping):
+        pipeline = pipeline_from_mapping(dict(pipeline), Path.cwd())
+    elif not isinstance(pipeline, Pipeline):
+        pipeline = load_pipeline(Path(pipeline), overrides)
+    folder = Path(output) if output is not None else pipeline.run_folder
+    check_output_folder(folder)
+    # Paths that workers get must not depend on a working directory.
+    folder = folder.absolute()
+    planner = Planner(pipeline, folder)
+    with _sole_driver(folder):
+        return _Run(planner, scheduler or pipeline.cluster.scheduler, workers or pipeline.cluster.workers).run()
+
+
+class _Run:
+    """One run: the plans and entries of its stages, and the client, which is only made when there is work."""
+
+    def __init__(self, planner: Planner, scheduler: str, workers: int | None) -> None:
+        self.planner = planner
+        self.scheduler = scheduler
+        self.workers = workers
+        self.outcome = RunOutcome(planner.pipeline.name, planner.run_folder)
+        self.entries: dict[str, dict[str, Entry]] = {}
+        self._stack = ExitStack()
+        self._client: Any = None
+        self._begin = time.perf_counter()
+
+    def run(self) -> RunOutcome:
+        outcome, planner = self.outcome, self.planner
+        expected = explain_pipeline(planner.pipeline, planner.run_folder, planner)
+        stages = {name: StageInfo(plan.total, len(plan.todo)) for name, plan in expected.stages.items()}
+        with self._stack:
+            try:
+                if expected.todo:
+                    self._open_client()
+                    # Until the run ends the page and the table must not pass for its results.
+                    write_run_json(planner, outcome, self.entries, "running")
+                dashboard = dashboard_link(self._client) if self._client is not None else None
+                call_lifecycle("on_run_start", run=RunInfo(outcome.name, outcome.folder, stages, dashboard))
+                self._run_stages()
+                outcome.status = "failed" if outcome.failures else "done"
+            except BaseException as error:
+                outcome.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                raise
+            finally:
+                outcome.seconds = time.perf_counter() - self._begin
+                planner.digests.save()
+                if expected.todo or not outcome.did_nothing:
+                    write_run_json(planner, outcome, self.entries, outcome.status)
+                result = RunResult(outcome.name, outcome.folder, outcome.status, outcome.counts, outcome.seconds)
+                call_lifecycle("on_run_end", result=result)
+        return outcome
+
+    def _run_stages(self) -> None:
+        planner, outcome = self.planner, self.outcome
+        analyzed = self._stage("analyze", planner.analyze())
+        self._tidy_store(analyzed)
+        fitted = self._stage("fit", planner.fit(analyzed))
+        lost = [name for name in planner.pipeline.sources if fitted[name].status == "failed"]
+        if not lost:
+            separated = self._stage("separate", planner.separate(fitted))
+            self._stage("evaluate", planner.evaluate(separated))
+        else:
+            reason = f"no dictionary for {', '.join(lost)}: none of its training files could be used"
+            for recording in planner.mixtures:
+                self._fail("separate", recording.item, reason)
+        self._collect_results()
+        everything = [entry for stage in self.entries.values() for entry in stage.values()]
+        # The page reads these, so they are written before it is made.
+        outcome.status = "failed" if outcome.failures else "done"
+        plan = planner.report(sorted(everything, key=lambda entry: (entry.item, entry.key)))
+        if plan.todo:
+            outcome.seconds = time.perf_counter() - self._begin
+            write_run_json(planner, outcome, self.entries, outcome.status)
+        self._stage("report", plan)
+        page = planner.run_folder / "report.html"
+        outcome.report = page if page.is_file() else None
+
+    def _stage(self, stage: str, plan: StagePlan) -> dict[str, Entry]:
+        """Run what is to be done of a stage and return the entries of all its items."""
+        begin = time.perf_counter()
+        tally = self.outcome.stages.setdefault(stage, StageOutcome()) if plan.total else StageOutcome()
+        entries = dict(plan.valid)
+        for entry in plan.valid.values():
+            tally.reused += entry.status == "done"
+            if entry.status == "failed":
+                self._note_failure(stage, entry, tally)
+        batches = [batch for batch in plan.batches if batch.todo]
+        settings = stage_settings(stage, self.planner, self.entries) if batches else {}
+        tasks = [self._task(stage, batch, plan, settings) for batch in batches]
+        for receipts in self._execute(tasks):
+            for receipt in receipts:
+                self._take(stage, receipt, entries, tally)
+        self._align_records(stage, plan, entries)
+        tally.seconds = time.perf_counter() - begin
+        self.entries[stage] = entries
+        return entries
+
+    def _task(self, stage: str, batch: Batch, plan: StagePlan, settings: Mapping[str, Any]) -> Task:
+        kept = tuple(plan.valid[work.item] for work in batch.works if work.item in plan.valid)
+        items = tuple((work.item, work.inputs, work.payload) for work in batch.todo)
+        return Task(stage, batch.name, self.planner.run_folder, items, kept, settings)
+
+    def _take(self, stage: str, receipt: Receipt, entries: dict[str, Entry], tally: StageOutcome) -> None:
+        entry = receipt.entry
+        known = entry.item in entries
+        entries[entry.item] = entry
+        if known:
+            # Its points were copied into a new part: nothing was done to the item itself.
+            return
+        for note in receipt.notes:
+            if note not in self.outcome.notes:
+                self.outcome.notes.append(note)
+        if entry.status == "failed":
+            self._note_failure(stage, entry, tally)
+            call_lifecycle(
+                "on_item_error",
+                outcome=ItemOutcome(stage, entry.item, "failed", entry.reason, receipt.seconds),
+            )
+        else:
+            tally.done += 1
+            call_lifecycle("on_item_end", outcome=ItemOutcome(stage, entry.item, "done", None, receipt.seconds))
+
+    def _note_failure(self, stage: str, entry: Entry, tally: StageOutcome) -> None:
+        tally.failed += 1
+        self.outcome.failures.append((stage, entry.item, entry.reason or "unknown"))
+
+    def _fail(self, stage: str, item: str, reason: str) -> None:
+        tally = self.outcome.stages.setdefault(stage, StageOutcome())
+        entry = Entry(item, {}, "failed", reason, transient=True)
+        self._note_failure(stage, entry, tally)
+        self.entries.setdefault(stage, {})[item] = entry
+        call_lifecycle("on_item_error", outcome=ItemOutcome(stage, item, "failed", reason, 0.0))
+
+    def _execute(self, tasks: Sequence[Task]) -> Iterator[list[Receipt]]:
+        """Run tasks on the cluster with a bounded number in flight, and yield their receipts as they come."""
+        if not tasks:
+            return
+        from distributed import as_completed
+
+        client = self._open_client()
+        waiting = iter(tasks)
+        window = _WINDOW * max(len(client.scheduler_info(n_workers=-1)["workers"]), 1)
+        running: dict[Any, Task] = {}
+        futures = as_completed()
+
+        def submit_next() -> None:
+            task = next(waiting, None)
+            if task is not None:
+                future = client.submit(
+                    run_task, task, key=f"{task.stage}-{task.batch}-{os.urandom(4).hex()}", pure=False
+                )
+                running[future] = task
+                futures.add(future)
+
+        for _ in range(window):
+            submit_next()
+        try:
+            for future in futures:
+                task = running.pop(future)
+                yield _receipts(future, task)
+                submit_next()
+        finally:
+            for future in running:
+                with suppress(Exception):
+                    future.cancel()
+
+    def _open_client(self) -> Any:
+        if self._client is None:
+            self._client = self._stack.enter_context(open_client(self.scheduler, self.workers))
+        return self._client
+
+    def _align_records(self, stage: str, plan: StagePlan, entries: Mapping[str, Entry]) -> None:
+        """Let the records on disk be those of the plan: one a batch, and no other."""
+        ledger = self.planner.ledger
+        for batch in plan.batches:
+            known = sorted((entries[w.item] for w in batch.works if w.item in entries), key=lambda e: e.item)
+            if known:
+                ledger.write(stage, batch.name, known)
+        ledger.keep_only(stage, [batch.name for batch in plan.batches])
+
+    def _tidy_store(self, analyzed: Mapping[str, Entry]) -> None:
+        """Remove parts that no item refers to any more."""
+        path = self.planner.run_folder / "points.zarr"
+        if not self.outcome.stages.get("analyze", StageOutcome()).done or not path.is_dir():
+            return
+        from inmf_flow.store import PointsStore
+
+        store = PointsStore.open(path)
+        used = {entry.extra.get("part") for entry in analyzed.values()}
+        for record in store.records():
+            if record.part not in used:
+                store.delete_part(record.part)
+        store.sweep()
+
+    def _collect_results(self) -> None:
+        """Fill in what users look at: estimates and metrics, and write ``metrics.csv``."""
+        outcome = self.outcome
+        for item, entry in sorted(self.entries.get("separate", {}).items()):
+            if entry.status == "done":
+                outcome.estimates[item] = {Path(name).stem: outcome.folder / name for name in entry.outputs}
+        outcome.metrics = metric_rows(self.entries.get("evaluate", {}))
+        path = outcome.folder / "metrics.csv"
+        if outcome.metrics and (outcome.stages["evaluate"].done or not path.is_file()):
+            from inmf_flow.evaluate import write_metrics_csv
+
+            write_metrics_csv(path, outcome.metrics)
+
+
+def _receipts(future: Any, task: Task) -> list[Receipt]:
+    """Return a task's receipts; a task that broke as a whole fails each of its items, to be tried again."""
+    error = future.exception()
+    if error is None:
+        receipts: list[Receipt] = future.result()
+        return receipts
+    if isinstance(error, ModelFileError):
+        raise error
+    name = type(error).__name__
+    reason = (
+        "the worker died while working on it (out of memory, or a crash in a decoder)"
+        if name == "KilledWorker"
+        else f"{name}: {error}"
+    )
+    return [Receipt(Entry(item, inputs, "failed", reason, transient=True), 0.0) for item, inputs, _ in task.items]
+
+
+@contextmanager
+def _sole_driver(folder: Path) -> Iterator[None]:
+    """Hold the run folder's lock; a second driver is told and does nothing."""
+    path = folder / "ledger" / "driver.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a+")
+    except OSError as error:
+        raise ConfigError(f"the run's folder cannot be written: {error.strerror}", where=folder) from None
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(
+                "another run is using this folder",
+                where=folder,
+                hint="Wait for it to end, or give another --output.",
+            ) from None
+        yield

@@ -1,0 +1,319 @@
+"""What workers do. Each task writes its outputs, then its batch's record, and returns receipts, not arrays."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inmf_flow.errors import AudioError, InmfError, ModelFileError, StoreError
+from inmf_flow.files import digest_bytes
+from inmf_flow.pipeline.ledger import Entry, Ledger, describe_output
+
+if TYPE_CHECKING:
+    from inmf_flow.points import PointSet
+    from inmf_flow.separate import Dictionary
+
+STORE = "points.zarr"
+# Audio is read in blocks of this many samples a channel; results do not depend on it.
+_BLOCK = 1 << 18
+
+logger = logging.getLogger("inmf_flow.pipeline")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One batch for one worker.
+
+    Attributes
+    ----------
+    stage, batch
+        Names of the stage and of the batch's record.
+    run_folder
+        The run's folder.
+    items
+        (item, inputs, payload) of those to be done.
+    kept
+        Entries of the batch's items that still hold, for the record.
+    settings
+        What the stage needs to know, as plain data.
+    """
+
+    stage: str
+    batch: str
+    run_folder: Path
+    items: tuple[tuple[str, Mapping[str, str], Mapping[str, Any]], ...]
+    kept: tuple[Entry, ...]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a task returns of one item: its entry, the seconds it took, and remarks for the user."""
+
+    entry: Entry
+    seconds: float
+    notes: tuple[str, ...] = field(default=())
+
+
+def run_task(task: Task) -> list[Receipt]:
+    """Do a batch. An item that fails is recorded with its reason and does not touch the others."""
+    _quiet_worker()
+    receipts = _STAGES[task.stage](task)
+    entries = {entry.item: entry for entry in (*task.kept, *(receipt.entry for receipt in receipts))}
+    Ledger(task.run_folder).write(task.stage, task.batch, [entries[item] for item in sorted(entries)])
+    return receipts
+
+
+def _quiet_worker() -> None:
+    """One thread a worker: one clip a core beats two threads on a clip (and is the same on every machine)."""
+    import torch
+
+    torch.set_num_threads(1)
+    # Said once by the driver, from the receipts' notes, instead of by every worker.
+    logging.getLogger("inmf_flow.separate").setLevel(logging.ERROR)
+
+
+def _attempt(
+    item: str,
+    inputs: Mapping[str, str],
+    work: Callable[[], tuple[dict[str, tuple[int, str]], dict[str, Any]]],
+) -> Receipt:
+    """Run one item's work and turn whatever happens into an entry."""
+    begin = time.perf_counter()
+    try:
+        outputs, extra = work()
+        entry = Entry(item, inputs, "done", outputs=outputs, extra=extra)
+    except ModelFileError:
+        raise
+    except InmfError as error:
+        entry = Entry(item, inputs, "failed", str(error), transient=isinstance(error, StoreError))
+    except (OSError, MemoryError) as error:
+        entry = Entry(item, inputs, "failed", f"{type(error).__name__}: {error}", transient=True)
+    except Exception as error:
+        # A fault of a plugin or of ours in one item must not stop the others; the log keeps the trace.
+        logger.exception("%s failed", item)
+        entry = Entry(item, inputs, "failed", f"unexpected {type(error).__name__}: {error}", transient=True)
+    return Receipt(entry, time.perf_counter() - begin, tuple(entry.extra.get("notes", ())))
+
+
+def _points_of(path: Path, settings: Mapping[str, Any]) -> PointSet:
+    from inmf_flow.separate import analyze_file
+    from inmf_flow.transform import get_transform
+
+    transforms = [get_transform(choice["name"], **choice["options"]) for choice in settings["transforms"]]
+    return analyze_file(path, transforms, settings["sample_rate"])
+
+
+def _analyze(task: Task) -> list[Receipt]:
+    """Write the points of a batch as one part; items whose points are stored already are copied, not made again."""
+    from inmf_flow.store import PointsStore
+
+    store = PointsStore.create(task.run_folder / STORE)
+    found: dict[str, PointSet] = {}
+    receipts = [
+        _attempt(item, inputs, lambda i=item, n=inputs, p=payload: ({}, _take_points(found, i, n, p, task)))  # type: ignore[misc]
+        for item, inputs, payload in task.items
+    ]
+    keys = {receipt.entry.item: receipt.entry.key for receipt in receipts if receipt.entry.status == "done"}
+    for entry in task.kept:
+        if entry.status == "done":
+            found[entry.item] = store.read_item(entry.extra["part"], entry.item)
+            keys[entry.item] = entry.key
+    if not keys:
+        return receipts
+    part = f"{task.batch}-{digest_bytes(*(f'{i} {k}'.encode() for i, k in sorted(keys.items())))[:12]}"
+    store.write_part(part, found, keys, task.settings["config_hash"])
+    outputs = describe_output(task.run_folder, task.run_folder / STORE / "manifest" / f"{part}.json")
+    placed = [_placed(receipt.entry, part, outputs) for receipt in receipts]
+    # Entries that were kept now lie in the new part too.
+    moved = [_placed(entry, part, outputs) for entry in task.kept]
+    done = [Receipt(entry, r.seconds, r.notes) for entry, r in zip(placed, receipts, strict=True)]
+    return done + [Receipt(entry, 0.0, ("moved",)) for entry in moved]
+
+
+def _take_points(
+    found: dict[str, PointSet], item: str, inputs: Mapping[str, str], payload: Mapping[str, Any], task: Task
+) -> dict[str, Any]:
+    points = _points_of(Path(payload["path"]), task.settings)
+    found[item] = points
+    return {"points": points.n_points, "seconds": points.duration}
+
+
+def _placed(entry: Entry, part: str, outputs: dict[str, tuple[int, str]]) -> Entry:
+    if entry.status != "done":
+        return entry
+    return Entry(entry.item, entry.inputs, "done", outputs=outputs, extra={**entry.extra, "part": part})
+
+
+def _fit(task: Task) -> list[Receipt]:
+    """Fit one source's dictionary, or take over the model that was given for it."""
+    return [
+        _attempt(item, inputs, lambda i=item, p=payload: _fit_source(i, p, task))  # type: ignore[misc]
+        for item, inputs, payload in task.items
+    ]
+
+
+def _fit_source(
+    source: str, payload: Mapping[str, Any], task: Task
+) -> tuple[dict[str, tuple[int, str]], dict[str, Any]]:
+    from inmf_flow.factorize import INMF
+    from inmf_flow.points import PointSet
+
+    target = task.run_folder / "models" / f"{source}.safetensors"
+    notes: list[str] = []
+    if "model" in payload:
+        model = INMF.load(payload["model"])
+        files = [Path(payload["model"]).name]
+    else:
+        sets, files = _training_points(payload, task, notes)
+        options = task.settings["fit"]
+        model = INMF(n_components=task.settings["components"][source], **options).fit(PointSet.end_to_end(sets))
+        model.provenance = {
+            "source": source,
+            "files": files,
+            "transforms": [[choice["name"], choice["options"]] for choice in task.settings["transforms"]],
+            "sample_rate": task.settings["sample_rate"],
+        }
+    model.save(target)
+    return describe_output(task.run_folder, target), {
+        "files": files,
+        "n_components": int(model.n_components),
+        "n_iter": model.n_iter_,
+        "divergence_curve": [[i, value] for i, value in model.divergence_curve_],
+        "notes": notes,
+    }
+
+
+def _training_points(payload: Mapping[str, Any], task: Task, notes: list[str]) -> tuple[list[PointSet], list[str]]:
+    """Read a source's points from the store; damaged ones are made again from the audio."""
+    from inmf_flow.store import PointsStore
+
+    sets, files, failures = [], [], []
+    for item, path in payload["items"].items():
+        try:
+            if payload["parts"] is None:
+                points = _points_of(Path(path), task.settings)
+            elif item not in payload["parts"]:
+                continue
+            else:
+                try:
+                    points = PointsStore.open(task.run_folder / STORE).read_item(payload["parts"][item], item)
+                except StoreError as error:
+                    notes.append(f"stored points were damaged and made again from the audio: {error}")
+                    points = _points_of(Path(path), task.settings)
+        except (AudioError, OSError) as error:
+            failures.append(str(error))
+            continue
+        sets.append(points)
+        files.append(Path(path).name)
+    notes.extend(f"left out of the fit: {failure}" for failure in failures)
+    if not sets:
+        raise AudioError(
+            "none of the training files could be used", got=f"{len(payload['items'])} files", where=task.batch
+        )
+    return sets, files
+
+
+def _separate(task: Task) -> list[Receipt]:
+    """Separate a batch of mixtures with the sources' dictionaries."""
+    models = task.settings["models"]
+    dictionary = _dictionary(tuple((name, path, digest) for name, (path, digest) in models.items()))
+    return [
+        _attempt(item, inputs, lambda i=item, p=payload: _separate_item(i, p, dictionary, task))  # type: ignore[misc]
+        for item, inputs, payload in task.items
+    ]
+
+
+@lru_cache(maxsize=4)
+def _dictionary(models: tuple[tuple[str, str, str], ...]) -> Dictionary:
+    """Load the models once a worker; the digests in the key tell a model fitted again from the old one."""
+    from inmf_flow.factorize import INMF
+    from inmf_flow.separate import Dictionary
+
+    return Dictionary({name: INMF.load(path) for name, path, _ in models})
+
+
+def _separate_item(
+    item: str, payload: Mapping[str, Any], dictionary: Dictionary, task: Task
+) -> tuple[dict[str, tuple[int, str]], dict[str, Any]]:
+    from inmf_flow.separate import parse_mask, separate_file
+    from inmf_flow.transform import get_transform
+
+    settings = task.settings
+    result = separate_file(
+        payload["path"],
+        task.run_folder / "separated" / item,
+        dictionary,
+        get_transform(settings["transform"]["name"], **settings["transform"]["options"]),
+        mask=parse_mask(settings["mask"]),
+        max_iter=settings["max_iter"],
+        sample_rate=settings["sample_rate"],
+    )
+    outputs = {}
+    for path in result.outputs.values():
+        outputs.update(describe_output(task.run_folder, path))
+    band = dictionary.unseen_band(settings["sample_rate"] or result.sample_rate)
+    notes = (
+        [f"the models have seen no data from {band[0]:.0f} to {band[1]:.0f} Hz: the sources share that band equally"]
+        if band
+        else []
+    )
+    return outputs, {
+        "duration": result.frames / result.sample_rate,
+        "sample_rate": result.sample_rate,
+        "channels": result.channels,
+        "notes": notes,
+    }
+
+
+def _evaluate(task: Task) -> list[Receipt]:
+    """Score a batch of separated mixtures."""
+    return [
+        _attempt(item, inputs, lambda i=item, p=payload: _evaluate_item(i, p, task))  # type: ignore[misc]
+        for item, inputs, payload in task.items
+    ]
+
+
+def _evaluate_item(
+    item: str, payload: Mapping[str, Any], task: Task
+) -> tuple[dict[str, tuple[int, str]], dict[str, Any]]:
+    from inmf_flow.evaluate import evaluate_item
+
+    rows = evaluate_item(
+        item,
+        {source: Path(path) for source, path in payload["references"].items()},
+        {source: task.run_folder / "separated" / item / f"{source}.wav" for source in payload["references"]},
+        Path(payload["mixture"]),
+        task.settings["metrics"],
+    )
+    numbers = [[_number(x) for x in (row.value, row.baseline, row.improvement)] for row in rows]
+    return {}, {"rows": [[row.source, row.metric, *n] for row, n in zip(rows, numbers, strict=True)]}
+
+
+def _number(value: float) -> float | str:
+    """Return a number that JSON has; NaN and infinity as text."""
+    return value if abs(value) < float("inf") else str(value)
+
+
+def _report(task: Task) -> list[Receipt]:
+    """Write the report page."""
+    from inmf_flow.report import write_report
+
+    def work() -> tuple[dict[str, tuple[int, str]], dict[str, Any]]:
+        return describe_output(task.run_folder, write_report(task.run_folder, task.settings["items"])), {}
+
+    return [_attempt(item, inputs, work) for item, inputs, _ in task.items]
+
+
+_STAGES: dict[str, Callable[[Task], list[Receipt]]] = {
+    "analyze": _analyze,
+    "fit": _fit,
+    "separate": _separate,
+    "evaluate": _evaluate,
+    "report": _report,
+}

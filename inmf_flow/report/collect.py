@@ -1,0 +1,277 @@
+"""What a run's folder says, as plain data.
+
+A run may have been stopped half-way and its folder may have been edited: whatever is missing or malformed becomes a
+note for the reader of the page. Only a folder that is no run at all is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inmf_flow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from inmf_flow.evaluate import MetricRow
+
+RUN_FORMAT = 1
+STAGES = ("analyze", "fit", "separate", "evaluate")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How many pieces of work one stage did, and in how many seconds (None where it was not timed)."""
+
+    name: str
+    done: int
+    reused: int
+    failed: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source's dictionary: its model file, what it was learned from and how its divergence fell."""
+
+    name: str
+    status: str
+    reason: str | None
+    model: Path | None
+    files: tuple[str, ...]
+    n_components: int | None
+    divergence_curve: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One mixture with its separated sources and, where they were given, its references."""
+
+    name: str
+    status: str
+    reason: str | None
+    mixture: Path | None
+    outputs: Mapping[str, Path]
+    references: Mapping[str, Path]
+    duration: float | None
+    sample_rate: int | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run recorded a failure for this item."""
+        return self.status == "failed"
+
+    @property
+    def source_names(self) -> list[str]:
+        """The sources that this item has an estimate or a reference of, estimates first."""
+        return list(dict.fromkeys([*self.outputs, *self.references]))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder.
+
+    Attributes
+    ----------
+    written
+        When ``run.json`` was last written, in UTC.
+    total_seconds
+        Wall-clock time of the run, or None.
+    rows
+        The rows of ``metrics.csv``, in the file's order.
+    notes
+        What was missing or could not be understood, as sentences for the page.
+    """
+
+    folder: Path
+    name: str
+    status: str
+    written: datetime
+    config_hash: str
+    versions: Mapping[str, str]
+    pipeline: Mapping[str, Any]
+    stages: tuple[Stage, ...]
+    total_seconds: float | None
+    sources: tuple[Source, ...]
+    items: tuple[Item, ...]
+    rows: tuple[MetricRow, ...]
+    notes: list[str] = field(default_factory=list)
+
+    def rows_of(self) -> dict[str, list[MetricRow]]:
+        """Return the metric rows of each item."""
+        table: dict[str, list[MetricRow]] = {}
+        for row in self.rows:
+            table.setdefault(row.item, []).append(row)
+        return table
+
+
+def read_run(run_dir: Path | str) -> Run:
+    """Read a run's folder.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds no ``run.json``, or one that is not a run's.
+    """
+    folder = Path(run_dir)
+    path = folder / "run.json"
+    record = _read_record(folder, path)
+    notes: list[str] = []
+    timings = _mapping(record, "timings", notes)
+    return Run(
+        folder=folder,
+        name=_text(record.get("name")) or folder.resolve().name,
+        status=_text(record.get("status")) or "unknown",
+        written=datetime.fromtimestamp(path.stat().st_mtime, UTC),
+        config_hash=_text(record.get("config_hash")) or "",
+        versions={name: str(value) for name, value in _mapping(record, "versions", notes).items()},
+        pipeline=_mapping(record, "pipeline", notes),
+        stages=_stages(_mapping(record, "counts", notes), timings),
+        total_seconds=_number(timings.get("total")),
+        sources=tuple(_source(folder, *pair) for pair in _records(record, "sources", notes)),
+        items=tuple(_item(folder, *pair) for pair in _records(record, "items", notes)),
+        rows=_metric_rows(folder / "metrics.csv", notes),
+        notes=notes,
+    )
+
+
+def _read_record(folder: Path, path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(
+            "no run.json: this is not the folder of a run",
+            where=folder,
+            expected="the folder that `inmf run PIPELINE.yaml --output DIR` wrote",
+        ) from None
+    except OSError as error:
+        raise ConfigError("run.json cannot be read", where=path, got=error.strerror or str(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            "run.json is not valid JSON", where=path, got=error, hint="Run the pipeline again to write it anew."
+        ) from None
+    if not isinstance(record, dict):
+        raise ConfigError("run.json does not describe a run", where=path, got=type(record).__name__, expected="a mapping")
+    if record.get("format", RUN_FORMAT) != RUN_FORMAT:
+        raise ConfigError(
+            "run.json has a format that this version does not read",
+            where=path,
+            got=repr(record["format"]),
+            expected=RUN_FORMAT,
+            hint="Make the report with the version of inmf_flow that made the run.",
+        )
+    return record
+
+
+def _stages(counts: Mapping[str, Any], timings: Mapping[str, Any]) -> tuple[Stage, ...]:
+    known = [name for name in STAGES if name in counts or name in timings]
+    others = [name for name in {**counts, **timings} if name not in STAGES and name != "total"]
+    stages = []
+    for name in known + others:
+        count = counts.get(name)
+        if not isinstance(count, Mapping):
+            count = {}
+        done, reused, failed = (int(_number(count.get(key)) or 0) for key in ("done", "reused", "failed"))
+        stages.append(Stage(name, done, reused, failed, _number(timings.get(name))))
+    return tuple(stages)
+
+
+def _source(folder: Path, name: str, record: Mapping[str, Any]) -> Source:
+    files = record.get("files")
+    components = _number(record.get("n_components"))
+    return Source(
+        name=name,
+        status=_text(record.get("status")) or "unknown",
+        reason=_text(record.get("reason")),
+        model=_path(folder, record.get("model")),
+        files=tuple(str(file) for file in files) if isinstance(files, list) else (),
+        n_components=None if components is None else int(components),
+        divergence_curve=_curve(record.get("divergence_curve")),
+    )
+
+
+def _item(folder: Path, name: str, record: Mapping[str, Any]) -> Item:
+    rate = _number(record.get("sample_rate"))
+    return Item(
+        name=name,
+        status=_text(record.get("status")) or "unknown",
+        reason=_text(record.get("reason")),
+        mixture=_path(folder, record.get("mixture")),
+        outputs=_paths(folder, record.get("outputs")),
+        references=_paths(folder, record.get("references")),
+        duration=_number(record.get("duration")),
+        sample_rate=None if rate is None else int(rate),
+    )
+
+
+def _metric_rows(path: Path, notes: list[str]) -> tuple[MetricRow, ...]:
+    from inmf_flow.evaluate import read_metrics_csv
+
+    if not path.exists():
+        notes.append("There is no metrics.csv: nothing was evaluated, or the run stopped before that.")
+        return ()
+    try:
+        return tuple(read_metrics_csv(path))
+    except Exception as error:  # Whatever is wrong with the table, the rest of the page is still worth having.
+        notes.append(f"metrics.csv cannot be read: {error}")
+        return ()
+
+
+def _mapping(record: Mapping[str, Any], key: str, notes: list[str]) -> Mapping[str, Any]:
+    value = record.get(key)
+    if value is None:
+        notes.append(f"run.json says nothing about {key}.")
+        return {}
+    if not isinstance(value, dict):
+        notes.append(f"run.json: {key} is not a mapping but a {type(value).__name__}; left out.")
+        return {}
+    return value
+
+
+def _records(record: Mapping[str, Any], key: str, notes: list[str]) -> list[tuple[str, Mapping[str, Any]]]:
+    pairs = []
+    for name, value in _mapping(record, key, notes).items():
+        if isinstance(value, dict):
+            pairs.append((name, value))
+        else:
+            notes.append(f"run.json: {key}: {name} is not a mapping; left out.")
+    return pairs
+
+
+def _curve(value: object) -> tuple[tuple[float, float], ...]:
+    points = []
+    for pair in value if isinstance(value, list) else []:
+        if isinstance(pair, list) and len(pair) == 2:
+            x, y = _number(pair[0]), _number(pair[1])
+            if x is not None and y is not None:
+                points.append((x, y))
+    return tuple(points)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None or value == "" else str(value)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _path(folder: Path, value: object) -> Path | None:
+    # Path's / leaves an absolute right side as it is.
+    return folder / value if isinstance(value, str) and value and "\0" not in value else None
+
+
+def _paths(folder: Path, value: object) -> dict[str, Path]:
+    if not isinstance(value, dict):
+        return {}
+    return {name: path for name, text in value.items() if (path := _path(folder, text)) is not None}

@@ -1,0 +1,254 @@
+"""Pictures: matplotlib draws them as SVG, and the page's colour scheme colours their lines and text.
+
+No text that comes from a run enters a picture: names belong in the page, where they are escaped.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inmf_flow.report.spectrum import DYNAMIC_RANGE, Spectrogram, warp
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Float64 = NDArray[np.float64]
+
+WIDTH, HEIGHT = 5.6, 2.55
+_DPI = 100
+_COLOURS = 96
+_SPECTRUM_MAP = "magma"
+_WEIGHT_MAP = "viridis"
+# Colours that nothing else uses, replaced in the SVG by the page's own light or dark ones.
+_INK, _LINE, _ACCENT = "#010203", "#010204", "#010205"
+_VARIABLES = {_INK: "var(--ink)", _LINE: "var(--line)", _ACCENT: "var(--accent)"}
+_STYLE = """<style>
+:root { --ink: #57606a; --line: #afb8c1; --accent: #0b6bcb; }
+@media (prefers-color-scheme: dark) { :root { --ink: #a3adb8; --line: #4b5560; --accent: #6cb6ff; } }
+text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif !important; }
+</style>"""
+# rcParams belong to the process: two pictures at once would see each other's.
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as a data URI with the text that stands for it."""
+
+    uri: str
+    alt: str
+    width: int = round(WIDTH * 96)
+    height: int = round(HEIGHT * 96)
+
+
+def draw_spectrogram(content: Spectrogram, loudest: float, alt: str) -> Picture:
+    """Draw a spectrogram in dB relative to ``loudest``, the power that an item's pictures share as their 0 dB."""
+
+    def draw(figure: Figure) -> None:
+        axes = _axes(figure)
+        extent = (0.0, content.seconds, 0.0, float(warp(content.top)))
+        _image(axes, content.decibels(loudest), extent, _SPECTRUM_MAP, -DYNAMIC_RANGE)
+        _time_axis(axes)
+        _frequency_axis(axes, content.top)
+        _colour_bar(figure, _SPECTRUM_MAP, -DYNAMIC_RANGE, "dB")
+
+    return _picture(draw, alt)
+
+
+def draw_templates(decibels: Float64, top: float, floor: float, alt: str) -> Picture:
+    """Draw spectral templates as columns.
+
+    Parameters
+    ----------
+    decibels
+        Shape [rows, K], rows evenly spaced in mel over [0, top].
+    top
+        Upper end of the frequency axis in hertz.
+    floor
+        Lower end of the colour scale in dB; the upper one is 0.
+    alt
+        The text that stands for the picture.
+    """
+
+    def draw(figure: Figure) -> None:
+        axes = _axes(figure)
+        count = decibels.shape[1]
+        _image(axes, decibels, (0.5, count + 0.5, 0.0, float(warp(top))), _WEIGHT_MAP, floor)
+        axes.set_xlabel("component")
+        axes.set_xticks(_component_ticks(count))
+        _frequency_axis(axes, top)
+        _colour_bar(figure, _WEIGHT_MAP, floor, "dB")
+
+    return _picture(draw, alt)
+
+
+def draw_activations(decibels: Float64, seconds: float, floor: float, alt: str) -> Picture:
+    """Draw activations as rows, shape [K, T], over the seconds that the model was learned from."""
+
+    def draw(figure: Figure) -> None:
+        axes = _axes(figure)
+        count = decibels.shape[0]
+        _image(axes, decibels, (0.0, seconds, 0.5, count + 0.5), _WEIGHT_MAP, floor)
+        _time_axis(axes)
+        axes.set_ylabel("component")
+        axes.set_yticks(_component_ticks(count))
+        _colour_bar(figure, _WEIGHT_MAP, floor, "dB")
+
+    return _picture(draw, alt)
+
+
+def draw_divergence(curve: Sequence[tuple[float, float]], alt: str) -> Picture:
+    """Draw mean divergence per point against iteration on a logarithmic axis; points that are not positive are left out."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    kept = np.array([point for point in curve if point[1] > 0], dtype=np.float64).reshape(-1, 2)
+
+    def draw(figure: Figure) -> None:
+        axes = _axes(figure, right=0.97)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        axes.set_yscale("log")
+        if len(kept):
+            axes.plot(kept[:, 0], kept[:, 1], color=_ACCENT, linewidth=1.8, marker="o", markersize=3.2)
+            low, high = kept[:, 1].min(), kept[:, 1].max()
+            axes.set_ylim(low / 1.25, high * 1.25)
+            decades = np.log10(high / low)
+            steps = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1.5 else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+            axes.yaxis.set_major_locator(LogLocator(subs=steps, numticks=8))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.grid(True, which="major", color=_LINE, linewidth=0.6, alpha=0.5)
+        axes.set_xlabel("iteration")
+        axes.set_ylabel("divergence per point")
+
+    return _picture(draw, alt)
+
+
+def _picture(draw: Callable[[Figure], None], alt: str) -> Picture:
+    from matplotlib.figure import Figure
+
+    with _lock, _own_style():
+        figure = Figure(figsize=(WIDTH, HEIGHT), dpi=_DPI)
+        draw(figure)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return Picture("data:image/svg+xml," + urllib.parse.quote(_recoloured(stream.getvalue()), safe=_SAFE), alt)
+
+
+# Everything that a data URI in a double-quoted attribute may hold as it is: pictures inside are long base64.
+_SAFE = " !$()*+,/:;=?@[]{}|~'"
+
+
+@contextmanager
+def _own_style() -> Iterator[None]:
+    """Draw by matplotlib's defaults and ours, whatever the user's matplotlibrc says, and leave no trace."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(
+            {
+                "svg.fonttype": "none",
+                "svg.hashsalt": "inmf_flow",
+                "font.size": 10.5,
+                "axes.edgecolor": _LINE,
+                "axes.labelcolor": _INK,
+                "axes.linewidth": 0.8,
+                "text.color": _INK,
+                "xtick.color": _LINE,
+                "ytick.color": _LINE,
+                "xtick.labelcolor": _INK,
+                "ytick.labelcolor": _INK,
+            }
+        )
+        yield
+
+
+def _recoloured(svg: str) -> str:
+    svg = svg[svg.index("<svg") :]
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    # Browsers smooth an image that says nothing, which shows a spectrogram better than hard pixels.
+    svg = re.sub(r"image-rendering:\s*[a-z-]+;?", "", svg)
+    return re.sub(r"(<svg\b[^>]*>)", lambda match: match.group(1) + _STYLE, svg, count=1)
+
+
+def _axes(figure: Figure, right: float = 0.86) -> Axes:
+    # Fixed margins, so that pictures under each other line up.
+    return figure.add_axes((0.125, 0.21, right - 0.125, 0.74))
+
+
+def _image(axes: Axes, decibels: Float64, extent: tuple[float, float, float, float], name: str, floor: float) -> None:
+    axes.imshow(
+        decibels,
+        extent=extent,
+        origin="lower",
+        aspect="auto",
+        interpolation="none",
+        cmap=_colour_map(name),
+        vmin=floor,
+        vmax=0.0,
+    )
+
+
+def _colour_map(name: str) -> Any:
+    import matplotlib
+
+    # Fewer colours than the eye can tell apart over this range halve the size of the picture.
+    return matplotlib.colormaps[name].resampled(_COLOURS)
+
+
+def _time_axis(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("time (s)")
+    axes.xaxis.set_major_locator(MaxNLocator(8))
+
+
+def _frequency_axis(axes: Axes, top: float) -> None:
+    ticks = frequency_ticks(top)
+    kilo = top >= 2000
+    axes.set_yticks([float(warp(tick)) for tick in ticks], [f"{tick / 1000 if kilo else tick:g}" for tick in ticks])
+    axes.set_ylabel("frequency (kHz)" if kilo else "frequency (Hz)")
+
+
+def frequency_ticks(top: float) -> list[float]:
+    """Return five to eight round frequencies in hertz from 0 to ``top``, apart enough on the mel axis to be labelled."""
+    if top < 500:
+        step = 10.0 ** np.floor(np.log10(max(top, 1e-3)))
+        step = step / 5 if top / step < 2 else step / 2 if top / step < 5 else step
+        return [float(tick) for tick in np.arange(0.0, top * (1 + 1e-9), step)]
+    ticks = [0.0]
+    for tick in (250.0, 500.0, *(1000.0 * 2**power for power in range(12))):
+        apart = float(warp(tick) - warp(ticks[-1])) / float(warp(top))
+        if tick <= top * 1.001 and apart > 0.07:
+            ticks.append(tick)
+    return ticks
+
+
+def _component_ticks(count: int) -> list[int]:
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 10**9) if count / step <= 10)
+    return [1, *(tick for tick in range(step, count + 1, step) if tick > 1)]
+
+
+def _colour_bar(figure: Figure, name: str, floor: float, label: str) -> None:
+    axes = figure.add_axes((0.882, 0.21, 0.016, 0.74))
+    gradient = np.linspace(floor, 0.0, _COLOURS)[:, None]
+    _image(axes, gradient, (0.0, 1.0, floor, 0.0), name, floor)
+    axes.set_xticks([])
+    axes.yaxis.tick_right()
+    axes.yaxis.set_label_position("right")
+    axes.set_yticks(np.arange(0.0, floor - 1, -20.0))
+    axes.set_ylabel(label)
