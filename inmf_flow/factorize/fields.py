@@ -107,6 +107,10 @@ class LinearField(Field):
     coefficients: Tensor
 
     @abstractmethod
+    def start_free(self, random: np.random.Generator) -> None:
+        """Draw the free values that a gradient method changes, as the reference draws those of H."""
+
+    @abstractmethod
     def adjoint(self, prepared: Any, gradient: Tensor) -> Tensor:
         """Return the transpose of `values` as a map of the coefficients: [N, K] to the coefficients' shape."""
 

@@ -130,6 +130,11 @@ class HatField(LinearField):
             self._free = (c + torch.log(-torch.expm1(-c))).detach().requires_grad_(True)
         return [self._free]
 
+    def start_free(self, random: np.random.Generator) -> None:
+        """Draw free values uniformly from [0, 1), of which softplus gives the coefficients."""
+        values = random.uniform(0.0, 1.0, tuple(self.coefficients.shape)).astype(np.float32)
+        self._free = torch.from_numpy(values).to(self.coefficients.device).requires_grad_(True)
+
     def settle(self) -> None:
         """Turn the free values of a gradient method back into coefficients."""
         if self._free is not None:

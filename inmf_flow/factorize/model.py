@@ -159,7 +159,7 @@ class INMF:
         if time == "auto":
             time = "matrix" if data.one_grid else self.field
         h = self._build(time, Axis("time", data.times, min(0.0, float(data.times[0])), self.duration_), random)
-        trace = self._solve(data, w, h)
+        trace = self._solve(data, w, h, random)
         _normalize(data, w, h)
         self._w, self._h = w, h
         self.n_iter_, self.divergence_curve_ = trace.n_iter, trace.curve
@@ -174,7 +174,7 @@ class INMF:
             options = {}
         return cls.build(axis, self.n_components, options, random, self.device)
 
-    def _solve(self, data: Data, w: Field, h: Field) -> Trace:
+    def _solve(self, data: Data, w: Field, h: Field, random: np.random.Generator) -> Trace:
         linear = isinstance(w, LinearField) and isinstance(h, LinearField)
         optimizer = self.optimizer or ("mu" if linear else "rprop")
         if optimizer == "mu" and not linear:
@@ -184,6 +184,10 @@ class INMF:
                 expected="hat or matrix",
                 hint="Use optimizer='rprop'.",
             )
+        if optimizer == "rprop":
+            for side in (w, h):
+                if isinstance(side, LinearField):
+                    side.start_free(random)
         iterations = self.max_iter or _DEFAULT_ITERATIONS[optimizer]
         bound = Bound(w, w.prepare(data.frequencies)), Bound(h, h.prepare(data.times))
         solve = fit_multiplicative if optimizer == "mu" else fit_rprop

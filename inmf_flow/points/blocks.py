@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -208,3 +209,28 @@ class ScatteredBlock:
 
 
 Block = GridBlock | ScatteredBlock
+
+
+def join_grids(blocks: Sequence[GridBlock]) -> GridBlock:
+    """Return grids of the same frequencies, each later than the one before, as one."""
+    if len(blocks) == 1:
+        return blocks[0]
+    return GridBlock(
+        _coordinates(np.concatenate([block.times for block in blocks]), "times", rising=True),
+        blocks[0].frequencies,
+        np.concatenate([block.magnitudes for block in blocks], axis=-1),
+        np.concatenate([block.time_weights for block in blocks]),
+        blocks[0].frequency_weights,
+    )
+
+
+def join_scattered(blocks: Sequence[ScatteredBlock]) -> ScatteredBlock:
+    """Return all points of several blocks as one."""
+    if len(blocks) == 1:
+        return blocks[0]
+    return ScatteredBlock(
+        np.concatenate([block.times for block in blocks]),
+        np.concatenate([block.frequencies for block in blocks]),
+        np.concatenate([block.magnitudes for block in blocks], axis=-1),
+        np.concatenate([block.point_weights for block in blocks]),
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from inmf_flow.errors import PointsError
-from inmf_flow.points.blocks import Block, GridBlock, ScatteredBlock
+from inmf_flow.points.blocks import Block, GridBlock, ScatteredBlock, join_grids, join_scattered
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +139,36 @@ class PointSet:
             clock += part.end + gap
         assert joined is not None
         return joined
+
+    @staticmethod
+    def consecutive(parts: Iterable[PointSet]) -> PointSet:
+        """Put the points of consecutive spans of one recording together, as one analysis of the whole would give them.
+
+        Grids belong together when they have the same frequencies; phases are dropped.
+
+        Parameters
+        ----------
+        parts
+            At least one, in the order of time, as `inmf_flow.transform.analyze_in_blocks` gives them.
+        """
+        grids: dict[tuple[bytes, int], list[GridBlock]] = {}
+        scattered: list[ScatteredBlock] = []
+        last: PointSet | None = None
+        for last in parts:
+            seen: Counter[bytes] = Counter()
+            for block in last.blocks:
+                if isinstance(block, GridBlock):
+                    key = block.frequencies.tobytes()
+                    grids.setdefault((key, seen[key]), []).append(block.without_coefficients())
+                    seen[key] += 1
+                else:
+                    scattered.append(block.without_coefficients())
+        if last is None:
+            raise PointsError("there are no parts to put together", expected="at least one point set")
+        blocks: list[Block] = [join_grids(same) for same in grids.values()]
+        if scattered:
+            blocks.append(join_scattered(scattered))
+        return replace(last, blocks=tuple(blocks), synthesis=None)
 
     @property
     def channels(self) -> int:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from inmf_flow.audio import audio_info, read_audio
+import numpy as np
+from numpy.typing import NDArray
+
+from inmf_flow.audio import AudioReader
 from inmf_flow.errors import ArgumentError, AudioError
 from inmf_flow.points import PointSet
-from inmf_flow.transform import Transform
+from inmf_flow.transform import Transform, analyze_in_blocks
+
+_BLOCK_SECONDS = 60.0
 
 
 def analyze_file(path: Path | str, transforms: Sequence[Transform], sample_rate: int | None = None) -> PointSet:
@@ -31,15 +36,25 @@ def analyze_file(path: Path | str, transforms: Sequence[Transform], sample_rate:
     """
     if not transforms:
         raise ArgumentError("no transform is given", expected="at least one")
-    native = audio_info(path).sample_rate
-    audio, rate = read_audio(path, sample_rate)
-    if audio.shape[-1] == 0:
-        raise AudioError("the audio is too short for the sample rate", where=path, got=f"0 samples at {rate} Hz")
-    if audio.shape[0] == 1:
-        audio = audio[0]
-    joined: PointSet | None = None
-    for transform in transforms:
-        points = transform.analyze(audio, rate).without_synthesis()
-        joined = points if joined is None else joined + points
+    with AudioReader(path, sample_rate) as reader:
+        native, rate = reader.info.sample_rate, reader.sample_rate
+        joined: PointSet | None = None
+        for transform in transforms:
+            # Block by block: of a long file only the points are held, not its samples and phases.
+            spans = analyze_in_blocks(transform, _as_given(reader), rate, int(_BLOCK_SECONDS * rate))
+            points = PointSet.consecutive(points.without_synthesis() for points in spans)
+            joined = points if joined is None else joined + points
     assert joined is not None
     return joined.below(native / 2) if native < rate else joined
+
+
+def _as_given(reader: AudioReader) -> Iterator[NDArray[np.float32]]:
+    """Yield blocks [channels, samples], those of one channel without the axis."""
+    empty = True
+    for block in reader.blocks(1 << 18):
+        empty = False
+        yield block[0] if block.shape[0] == 1 else block
+    if empty:
+        raise AudioError(
+            "the audio is too short for the sample rate", where=reader.info.path, got=f"0 samples at {reader.sample_rate} Hz"
+        )

@@ -51,7 +51,7 @@ def test_without_a_mixture_the_sum_of_the_references_is_the_baseline(references,
     with_mixture = evaluate_item("talk", references, estimates, speech["mixture"], metrics)
     without = evaluate_item("talk", references, estimates, None, metrics)
     for one, other in zip(with_mixture, without, strict=True):
-        assert one.baseline == pytest.approx(other.baseline, abs=1e-3)
+        assert one.baseline == pytest.approx(other.baseline, abs=1e-3, nan_ok=True)
         assert replace(one, baseline=0.0, improvement=0.0) == replace(other, baseline=0.0, improvement=0.0)
 
 
@@ -74,7 +74,8 @@ def test_a_reference_without_an_estimate_still_interferes(references, estimates)
     metrics = ["si_sdr", "sdr", "sir", "sar"]
     both = evaluate_item("talk", references, estimates, None, metrics)
     one = evaluate_item("talk", references, {"male": estimates["male"]}, None, metrics)
-    assert one == both[: len(metrics)]
+    # NaN is equal to NaN here: SAR has no baseline.
+    np.testing.assert_equal([astuple(row) for row in one], [astuple(row) for row in both[: len(metrics)]])
 
 
 def test_no_pair_at_all_is_an_error_that_names_both_sides(references, estimates):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -132,7 +132,8 @@ def test_valid_data_with_one_value_replaced(valid: str, path: list[str], value: 
     target[path[-1]] = value
     with contextlib.suppress(PipelineFileError):
         pipeline = pipeline_from_mapping(data)
-        assert pipeline_from_mapping(pipeline.as_json()).as_json() == pytest.approx(pipeline.as_json(), nan_ok=True)
+        again = pipeline_from_mapping(pipeline.as_json())
+        assert json.dumps(again.as_json()) == json.dumps(pipeline.as_json())
 
 
 @_SHARED

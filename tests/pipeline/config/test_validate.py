@@ -4,7 +4,6 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError, field_validator
@@ -363,106 +362,6 @@ def test_names_in_the_thousands_do_not_take_minutes(problems: Problems) -> None:
     text = MINIMAL.replace("t: toy", transforms)
     text += f"fit: {{analyze: [{', '.join(f'u{i}' for i in range(3000))}]}}\n"
     assert any("transforms must be a mapping" in line for line in problems(text))
-
-
-class TestOverrides:
-    def test_values_are_read_as_yaml_and_replace_the_file(self, load: Load, valid: str) -> None:
-        overrides = [
-            "fit.tol=1e-4",
-            "corpus.mixtures=[a.wav, b.wav]",
-            "corpus.mixtures.1=c.wav",
-            "sources.bob jr..components=5",
-            "transforms.rough.lossy.n_fft=64",
-            "report.items=3",
-            "cluster.workers=",
-            "output=out=put",
-        ]
-        pipeline = load(valid, overrides)
-        assert pipeline.fit.tol == 1e-4
-        assert pipeline.corpus.mixtures == ("a.wav", "c.wav")
-        assert pipeline.sources["bob jr."].components == 5
-        assert pipeline.transforms["rough"].options["n_fft"] == 64
-        assert pipeline.report.items == 3
-        assert pipeline.cluster.workers is None
-        assert pipeline.output == "out=put"
-
-    @pytest.mark.parametrize(
-        ("override", "what"),
-        [
-            ("fit.tol=x", "--set fit.tol: fit.tol must be a number at least 0, got 'x'"),
-            ("fit.tol=[", "--set fit.tol: not valid YAML: "),
-            ("fit.tol={a: 1, a: 2}", "--set fit.tol: duplicate key 'a', first given in line 1"),
-            ("fit={tol: x}", "--set fit: fit.tol must be a number at least 0, got 'x'"),
-            ("fti.tol=1", "--set fti: unknown key 'fti', did you mean 'fit'?"),
-            ("fit.toll=1", "--set fit.toll: unknown key 'toll' in fit, did you mean 'tol'?"),
-            ("name=no", "--set name: name must be text, got no, which YAML reads as false: put it in quotes"),
-            ("name.x=1", "--set name.x: name is 'two-speakers', so nothing can be set in it"),
-            (
-                "sources.bob jr..audio.9=x",
-                "--set sources.bob jr..audio.9: sources.bob jr..audio is a list, so",
-            ),
-            ("fit.tol", "--set fit.tol: expected KEY=VALUE, such as fit.max_iter=50"),
-            ("=3", "--set =3: expected KEY=VALUE"),
-            ("fit" + ".a" * 100 + "=1", "--set fit.a.a"),
-            (
-                "corpus.sample_rate=1",
-                "--set corpus.sample_rate: corpus.sample_rate must be a whole number from 100",
-            ),
-        ],
-    )
-    def test_the_command_line_is_the_place_of_its_errors(
-        self, problems: Problems, valid: str, override: str, what: str
-    ) -> None:
-        said = problems(valid, [override])
-        expected = what.replace("--set fti:", "--set fti.tol:") if override.startswith("fti") else what
-        assert any(line.startswith(expected) for line in said), said
-
-    def test_the_file_keeps_its_places_beside_them(self, problems: Problems, valid: str) -> None:
-        said = problems(valid.replace("workers: 2", "workers: x"), ["fit.tol=x"])
-        assert said[0].startswith("p.yaml:17:38: cluster.workers must be")
-        assert said[1].startswith("--set fit.tol: fit.tol must be")
-
-
-class TestMapping:
-    def test_a_mapping_may_have_paths_and_tuples(self, tmp_path: Path) -> None:
-        pipeline = pipeline_from_mapping(
-            {
-                "name": "n",
-                "corpus": {"mixtures": (tmp_path / "a.wav", "b.wav")},
-                "transforms": {"t": {"toy": {}}},
-                "sources": {"s": {"audio": Path("a.wav")}},
-            },
-            tmp_path,
-        )
-        assert pipeline.corpus.mixtures == (str(tmp_path / "a.wav"), "b.wav")
-        assert pipeline.base == tmp_path
-
-    def test_errors_name_the_keys(self) -> None:
-        loop: dict[str, Any] = {}
-        loop["a"] = loop["b"] = loop
-        data: dict[Any, Any] = {
-            "name": object(),
-            3: 4,
-            "corpus": {"mixtures": b"x"},
-            "fit": loop,
-            "store": 10**5000,
-        }
-        with pytest.raises(PipelineFileError) as caught:
-            pipeline_from_mapping(data)
-        said = str(caught.value)
-        for what in (
-            "pipeline: a key must be text, got 3",
-            "pipeline: name is of type object, expected text",
-            "pipeline: corpus.mixtures is of type bytes, expected text",
-            "pipeline: fit.a is nested too deep, expected at most 32 levels",
-            "pipeline: the key 'sources' is missing, expected a mapping",
-        ):
-            assert what in said
-
-    @pytest.mark.parametrize("data", [None, [], "x", 3])
-    def test_what_is_no_mapping(self, data: Any) -> None:
-        with pytest.raises(PipelineFileError, match="pipeline: expected a mapping of keys"):
-            pipeline_from_mapping(data)
 
 
 def test_relative_files_are_found_beside_the_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
