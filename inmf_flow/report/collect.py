@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from inmf_flow.evaluate import MetricRow
 
 RUN_FORMAT = 1
-STAGES = ("analyze", "fit", "separate", "evaluate")
+NO_REASON = "no reason was recorded"
+STAGES = ("analyze", "fit", "separate", "evaluate", "report")
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,15 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """Something that the run could not do: at which stage, of which item or source, and why."""
+
+    stage: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Run:
     """A run's folder.
 
@@ -83,8 +93,10 @@ class Run:
         Wall-clock time of the run, or None.
     rows
         The rows of ``metrics.csv``, in the file's order.
+    failures
+        What failed, from the first stage to the last.
     notes
-        What was missing or could not be understood, as sentences for the page.
+        What the run remarked, and what was missing or could not be understood: sentences for the page.
     """
 
     folder: Path
@@ -99,6 +111,7 @@ class Run:
     sources: tuple[Source, ...]
     items: tuple[Item, ...]
     rows: tuple[MetricRow, ...]
+    failures: tuple[Failure, ...] = ()
     notes: list[str] = field(default_factory=list)
 
     def rows_of(self) -> dict[str, list[MetricRow]]:
@@ -120,8 +133,10 @@ def read_run(run_dir: Path | str) -> Run:
     folder = Path(run_dir)
     path = folder / "run.json"
     record = _read_record(folder, path)
-    notes: list[str] = []
+    notes = [str(note) for note in _list(record.get("notes"))]
     timings = _mapping(record, "timings", notes)
+    sources = tuple(_source(folder, *pair) for pair in _records(record, "sources", notes))
+    items = tuple(_item(folder, *pair) for pair in _records(record, "items", notes))
     return Run(
         folder=folder,
         name=_text(record.get("name")) or folder.resolve().name,
@@ -132,9 +147,10 @@ def read_run(run_dir: Path | str) -> Run:
         pipeline=_mapping(record, "pipeline", notes),
         stages=_stages(_mapping(record, "counts", notes), timings),
         total_seconds=_number(timings.get("total")),
-        sources=tuple(_source(folder, *pair) for pair in _records(record, "sources", notes)),
-        items=tuple(_item(folder, *pair) for pair in _records(record, "items", notes)),
+        sources=sources,
+        items=items,
         rows=_metric_rows(folder / "metrics.csv", notes),
+        failures=tuple(_failures(record.get("failures"), sources, items)),
         notes=notes,
     )
 
@@ -155,7 +171,9 @@ def _read_record(folder: Path, path: Path) -> dict[str, Any]:
             "run.json is not valid JSON", where=path, got=error, hint="Run the pipeline again to write it anew."
         ) from None
     if not isinstance(record, dict):
-        raise ConfigError("run.json does not describe a run", where=path, got=type(record).__name__, expected="a mapping")
+        raise ConfigError(
+            "run.json does not describe a run", where=path, got=type(record).__name__, expected="a mapping"
+        )
     if record.get("format", RUN_FORMAT) != RUN_FORMAT:
         raise ConfigError(
             "run.json has a format that this version does not read",
@@ -181,14 +199,13 @@ def _stages(counts: Mapping[str, Any], timings: Mapping[str, Any]) -> tuple[Stag
 
 
 def _source(folder: Path, name: str, record: Mapping[str, Any]) -> Source:
-    files = record.get("files")
     components = _number(record.get("n_components"))
     return Source(
         name=name,
         status=_text(record.get("status")) or "unknown",
         reason=_text(record.get("reason")),
         model=_path(folder, record.get("model")),
-        files=tuple(str(file) for file in files) if isinstance(files, list) else (),
+        files=tuple(str(file) for file in _list(record.get("files"))),
         n_components=None if components is None else int(components),
         divergence_curve=_curve(record.get("divergence_curve")),
     )
@@ -206,6 +223,19 @@ def _item(folder: Path, name: str, record: Mapping[str, Any]) -> Item:
         duration=_number(record.get("duration")),
         sample_rate=None if rate is None else int(rate),
     )
+
+
+def _failures(recorded: object, sources: Sequence[Source], items: Sequence[Item]) -> Iterator[Failure]:
+    known = set()
+    for entry in _list(recorded):
+        if isinstance(entry, dict):
+            name = _text(entry.get("item")) or "–"
+            known.add(name)
+            yield Failure(_text(entry.get("stage")) or "–", name, _text(entry.get("reason")) or NO_REASON)
+    for stage, outcomes in (("fit", sources), ("separate", items)):
+        for outcome in outcomes:
+            if outcome.status == "failed" and outcome.name not in known:
+                yield Failure(stage, outcome.name, outcome.reason or NO_REASON)
 
 
 def _metric_rows(path: Path, notes: list[str]) -> tuple[MetricRow, ...]:
@@ -233,7 +263,7 @@ def _mapping(record: Mapping[str, Any], key: str, notes: list[str]) -> Mapping[s
 
 
 def _records(record: Mapping[str, Any], key: str, notes: list[str]) -> list[tuple[str, Mapping[str, Any]]]:
-    pairs = []
+    pairs: list[tuple[str, Mapping[str, Any]]] = []
     for name, value in _mapping(record, key, notes).items():
         if isinstance(value, dict):
             pairs.append((name, value))
@@ -244,12 +274,16 @@ def _records(record: Mapping[str, Any], key: str, notes: list[str]) -> list[tupl
 
 def _curve(value: object) -> tuple[tuple[float, float], ...]:
     points = []
-    for pair in value if isinstance(value, list) else []:
+    for pair in _list(value):
         if isinstance(pair, list) and len(pair) == 2:
             x, y = _number(pair[0]), _number(pair[1])
             if x is not None and y is not None:
                 points.append((x, y))
     return tuple(points)
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _text(value: object) -> str | None:

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 Float64 = NDArray[np.float64]
 
 WIDTH, HEIGHT = 5.6, 2.55
+_BOTTOM, _TALL = 0.19, 0.78
 _DPI = 100
+# A component's stripe has at least a good part of this many pixels, so that a browser's smoothing blurs no neighbours.
+_STRIPES = 720
 _COLOURS = 96
 _SPECTRUM_MAP = "magma"
 _WEIGHT_MAP = "viridis"
@@ -61,7 +64,7 @@ def draw_spectrogram(content: Spectrogram, loudest: float, alt: str) -> Picture:
         _image(axes, content.decibels(loudest), extent, _SPECTRUM_MAP, -DYNAMIC_RANGE)
         _time_axis(axes)
         _frequency_axis(axes, content.top)
-        _colour_bar(figure, _SPECTRUM_MAP, -DYNAMIC_RANGE, "dB")
+        _colour_bar(figure, _SPECTRUM_MAP, -DYNAMIC_RANGE)
 
     return _picture(draw, alt)
 
@@ -84,11 +87,12 @@ def draw_templates(decibels: Float64, top: float, floor: float, alt: str) -> Pic
     def draw(figure: Figure) -> None:
         axes = _axes(figure)
         count = decibels.shape[1]
-        _image(axes, decibels, (0.5, count + 0.5, 0.0, float(warp(top))), _WEIGHT_MAP, floor)
+        wide = np.repeat(decibels, max(1, _STRIPES // count), axis=1)
+        _image(axes, wide, (0.5, count + 0.5, 0.0, float(warp(top))), _WEIGHT_MAP, floor)
         axes.set_xlabel("component")
         axes.set_xticks(_component_ticks(count))
         _frequency_axis(axes, top)
-        _colour_bar(figure, _WEIGHT_MAP, floor, "dB")
+        _colour_bar(figure, _WEIGHT_MAP, floor)
 
     return _picture(draw, alt)
 
@@ -99,39 +103,39 @@ def draw_activations(decibels: Float64, seconds: float, floor: float, alt: str) 
     def draw(figure: Figure) -> None:
         axes = _axes(figure)
         count = decibels.shape[0]
-        _image(axes, decibels, (0.0, seconds, 0.5, count + 0.5), _WEIGHT_MAP, floor)
+        tall = np.repeat(decibels, max(1, _STRIPES // 2 // count), axis=0)
+        _image(axes, tall, (0.0, seconds, 0.5, count + 0.5), _WEIGHT_MAP, floor)
         _time_axis(axes)
         axes.set_ylabel("component")
         axes.set_yticks(_component_ticks(count))
-        _colour_bar(figure, _WEIGHT_MAP, floor, "dB")
+        _colour_bar(figure, _WEIGHT_MAP, floor)
 
     return _picture(draw, alt)
 
 
 def draw_divergence(curve: Sequence[tuple[float, float]], alt: str) -> Picture:
-    """Draw mean divergence per point against iteration on a logarithmic axis; points that are not positive are left out."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+    """Draw mean divergence per point, which is positive and finite, against iteration on a logarithmic axis."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-    kept = np.array([point for point in curve if point[1] > 0], dtype=np.float64).reshape(-1, 2)
+    points = np.asarray(curve, dtype=np.float64)
 
     def draw(figure: Figure) -> None:
-        axes = _axes(figure, right=0.97)
+        axes = _axes(figure, left=0.165, right=0.97)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
         axes.set_yscale("log")
-        if len(kept):
-            axes.plot(kept[:, 0], kept[:, 1], color=_ACCENT, linewidth=1.8, marker="o", markersize=3.2)
-            low, high = kept[:, 1].min(), kept[:, 1].max()
-            axes.set_ylim(low / 1.25, high * 1.25)
-            decades = np.log10(high / low)
-            steps = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1.5 else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-            axes.yaxis.set_major_locator(LogLocator(subs=steps, numticks=8))
+        axes.plot(points[:, 0], points[:, 1], color=_ACCENT, linewidth=1.8, marker="o", markersize=3.2)
+        low, high = points[:, 1].min(), points[:, 1].max()
+        margin = (high / low) ** 0.08 * 1.02
+        axes.set_ylim(low / margin, high * margin)
+        axes.set_xlim(left=min(0.0, points[:, 0].min()))
+        axes.yaxis.set_major_locator(_log_locator(high / low))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.grid(True, which="major", color=_LINE, linewidth=0.6, alpha=0.5)
         axes.set_xlabel("iteration")
-        axes.set_ylabel("divergence per point")
+        axes.set_ylabel("divergence")
 
     return _picture(draw, alt)
 
@@ -185,9 +189,18 @@ def _recoloured(svg: str) -> str:
     return re.sub(r"(<svg\b[^>]*>)", lambda match: match.group(1) + _STYLE, svg, count=1)
 
 
-def _axes(figure: Figure, right: float = 0.86) -> Axes:
+def _log_locator(ratio: float) -> Any:
+    """Return where to put ticks on a logarithmic axis whose ends have this ratio: always a few, never many."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    if ratio < 5:
+        return MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
+    return LogLocator(subs=(1.0, 2.0, 5.0) if ratio < 100 else (1.0, 3.0) if ratio < 1000 else (1.0,), numticks=8)
+
+
+def _axes(figure: Figure, left: float = 0.115, right: float = 0.87) -> Axes:
     # Fixed margins, so that pictures under each other line up.
-    return figure.add_axes((0.125, 0.21, right - 0.125, 0.74))
+    return figure.add_axes((left, _BOTTOM, right - left, _TALL))
 
 
 def _image(axes: Axes, decibels: Float64, extent: tuple[float, float, float, float], name: str, floor: float) -> None:
@@ -225,7 +238,7 @@ def _frequency_axis(axes: Axes, top: float) -> None:
 
 
 def frequency_ticks(top: float) -> list[float]:
-    """Return five to eight round frequencies in hertz from 0 to ``top``, apart enough on the mel axis to be labelled."""
+    """Return a few round frequencies in hertz from 0 to ``top``, apart enough on the mel axis to be labelled."""
     if top < 500:
         step = 10.0 ** np.floor(np.log10(max(top, 1e-3)))
         step = step / 5 if top / step < 2 else step / 2 if top / step < 5 else step
@@ -240,15 +253,14 @@ def frequency_ticks(top: float) -> list[float]:
 
 def _component_ticks(count: int) -> list[int]:
     step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 10**9) if count / step <= 10)
-    return [1, *(tick for tick in range(step, count + 1, step) if tick > 1)]
+    return [1, *(tick for tick in range(step, count + 1, step) if tick > 1 and tick - 1 > 0.75 * step)]
 
 
-def _colour_bar(figure: Figure, name: str, floor: float, label: str) -> None:
-    axes = figure.add_axes((0.882, 0.21, 0.016, 0.74))
+def _colour_bar(figure: Figure, name: str, floor: float) -> None:
+    axes = figure.add_axes((0.89, _BOTTOM, 0.016, _TALL))
     gradient = np.linspace(floor, 0.0, _COLOURS)[:, None]
     _image(axes, gradient, (0.0, 1.0, floor, 0.0), name, floor)
     axes.set_xticks([])
     axes.yaxis.tick_right()
-    axes.yaxis.set_label_position("right")
-    axes.set_yticks(np.arange(0.0, floor - 1, -20.0))
-    axes.set_ylabel(label)
+    ticks = range(0, round(floor) - 1, -20)
+    axes.set_yticks(ticks, ["0 dB", *(f"−{-tick}" for tick in ticks[1:])])

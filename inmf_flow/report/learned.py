@@ -15,7 +15,7 @@ from inmf_flow.report.spectrum import row_frequencies
 Float64 = NDArray[np.float64]
 
 TEMPLATE_RANGE = 60.0
-ACTIVATION_RANGE = 40.0
+ACTIVATION_RANGE = 60.0
 _COLUMNS = 720
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from inmf_flow.report.panels import ItemPanels, SourcePictures, item_panels, sec
 from inmf_flow.report.sound import MAX_SECONDS
 
 REPORT_NAME = "report.html"
-_STATUS_WORDS = {"done": "done", "failed": "failed", "interrupted": "interrupted"}
 
 
 @dataclass(frozen=True)
@@ -86,27 +85,26 @@ def render(run: Run, max_items: int = 20) -> str:
 
 def _content(run: Run, max_items: int) -> dict[str, Any]:
     metrics = tables.columns(run.rows)
-    shown = [item for item in run.items if item.outputs or not item.failed][:max_items]
+    # An item that failed before it was separated has nothing to show but its reason.
+    showable = [item for item in run.items if item.outputs or not item.failed]
+    shown = showable[:max_items]
     anchors = {item.name: f"item-{number}" for number, item in enumerate(shown, 1)}
     seconds = seconds_for(shown)
     rows = run.rows_of()
     lines = tables.item_lines(run, metrics, anchors)
     summary = tables.summary(run.rows, metrics)
-    failures = [("item", item.name, item.reason) for item in run.items if item.failed]
-    failures += [("source", source.name, source.reason) for source in run.sources if source.status == "failed"]
     return {
         "run": run,
         "version": _version(),
-        "status": _STATUS_WORDS.get(run.status, "unknown"),
         "tiles": _tiles(run, summary),
         "summary": summary,
         "metrics": metrics,
-        "failures": failures,
-        "failure_pages": list(tables.pages(failures)),
+        "failure_pages": list(tables.pages(run.failures)),
         "lines": lines,
         "line_pages": list(tables.pages(lines)),
         "shown": _item_sections(shown, anchors, rows, metrics, seconds),
         "n_shown": len(shown),
+        "n_showable": len(showable),
         "max_items": max_items,
         "excerpt": seconds,
         "max_excerpt": MAX_SECONDS,
@@ -117,20 +115,24 @@ def _content(run: Run, max_items: int) -> dict[str, Any]:
 
 
 def _item_sections(
-    items: Iterable[Item], anchors: dict[str, str], rows: dict[str, Any], metrics: Sequence[tables.Column], seconds: float
-) -> Iterable[ItemSection]:
+    items: Iterable[Item],
+    anchors: Mapping[str, str],
+    rows: Mapping[str, Sequence[Any]],
+    metrics: Sequence[tables.Column],
+    seconds: float,
+) -> Iterator[ItemSection]:
     # One at a time while the template runs: an item's pictures and sounds are needed only once.
     for item in items:
         lines = tables.source_lines(rows.get(item.name, ()), metrics, item.source_names)
         yield ItemSection(anchors[item.name], item, item_panels(item, seconds), lines)
 
 
-def _source_sections(sources: Sequence[Source], limit: int) -> Iterable[SourceSection]:
+def _source_sections(sources: Sequence[Source], limit: int) -> Iterator[SourceSection]:
     for number, source in enumerate(sources):
         yield SourceSection(f"source-{number + 1}", source, source_pictures(source) if number < limit else None)
 
 
-def _tiles(run: Run, summary: Sequence[tuple[str, Sequence[tables.SummaryLine]]]) -> list[tuple[str, str, str]]:
+def _tiles(run: Run, summary: Sequence[tuple[str | None, Sequence[tables.SummaryLine]]]) -> list[tuple[str, str, str]]:
     """Return the few figures that a reader wants first: value, what it is, and a remark."""
     failed = sum(item.failed for item in run.items)
     done = sum(item.status == "done" for item in run.items)
@@ -147,10 +149,12 @@ def _tiles(run: Run, summary: Sequence[tuple[str, Sequence[tables.SummaryLine]]]
     return tiles
 
 
-def _as_yaml(pipeline: Any) -> str:
+def _as_yaml(pipeline: Mapping[str, Any]) -> str:
     import yaml
 
-    return yaml.safe_dump(pipeline, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100) if pipeline else ""
+    if not pipeline:
+        return ""
+    return str(yaml.safe_dump(pipeline, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100))
 
 
 def _version() -> str:

@@ -13,6 +13,7 @@ from inmf_flow.report.figures import Picture, draw_activations, draw_divergence,
 from inmf_flow.report.learned import ACTIVATION_RANGE, TEMPLATE_RANGE, learned_parts, load_model
 from inmf_flow.report.sound import Excerpt, Player, excerpt_seconds, player, read_excerpt
 from inmf_flow.report.spectrum import DYNAMIC_RANGE, Spectrogram, spectrogram
+from inmf_flow.report.tables import duration
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,16 @@ class ItemPanels:
 
     panels: tuple[Panel, ...]
     facts: tuple[str, ...]
-    paired: bool
 
 
 @dataclass(frozen=True)
 class SourcePictures:
-    """What one source has learned; ``problems`` says what cannot be shown and why."""
+    """What one source has learned: pictures, facts as pairs of label and value, and what cannot be shown and why."""
 
     templates: Picture | None
     activations: Picture | None
     divergence: Picture | None
+    facts: tuple[tuple[str, str], ...]
     problems: tuple[str, ...]
 
 
@@ -101,7 +102,7 @@ def item_panels(item: Item, seconds: float) -> ItemPanels:
         else Panel(kind, source, "", problem=problems[index])
         for index, (kind, source, _) in enumerate(recordings)
     ]
-    return ItemPanels(tuple(panels), _facts(read), bool(item.references))
+    return ItemPanels(tuple(panels), _facts(item, read))
 
 
 def _recordings(item: Item) -> list[tuple[str, str, Path | None]]:
@@ -133,42 +134,54 @@ def _panel(item: Item, kind: str, source: str, excerpt: Excerpt, picture: Spectr
     return Panel(kind, source, what, draw_spectrogram(picture, loudest, alt), sound, tuple(notes), problem)
 
 
-def _facts(read: Mapping[int, Excerpt]) -> tuple[str, ...]:
+def _facts(item: Item, read: Mapping[int, Excerpt]) -> tuple[str, ...]:
     if not read:
-        return ()
+        # What the run saw when the files were still there.
+        seconds = (duration(item.duration),) if item.duration is not None else ()
+        return (*seconds, f"{item.sample_rate / 1000:g} kHz") if item.sample_rate else seconds
     first = next(iter(read.values()))
     channels = {1: "mono", 2: "stereo"}.get(len(first.audio), f"{len(first.audio)} channels")
-    return f"{first.total:.2f} s", f"{first.sample_rate / 1000:g} kHz", channels
+    return duration(first.total), f"{first.sample_rate / 1000:g} kHz", channels
 
 
 def source_pictures(source: Source) -> SourcePictures:
     """Draw a source's templates, activations and divergence curve."""
     problems: list[str] = []
     templates = activations = None
+    facts: list[tuple[str, str]] = []
     try:
-        templates, activations = _learned_pictures(source, problems)
+        templates, activations = _learned_pictures(source, facts, problems)
     except Exception as error:  # A model file may be damaged in any way; the curve is still worth showing.
         problems.append(f"The model cannot be shown: {reason_of(error)}")
     divergence = None
-    curve = [(step, value) for step, value in source.divergence_curve if value > 0]
+    # Beyond this no divergence means anything, and an axis could not be drawn.
+    curve = [(step, value) for step, value in source.divergence_curve if 1e-30 < value < 1e30 and abs(step) < 1e15]
     if curve:
         alt = (
             f"Divergence of {source.name} against iteration, logarithmic: from {curve[0][1]:.3g} at iteration "
             f"{curve[0][0]:g} to {curve[-1][1]:.3g} at iteration {curve[-1][0]:g}."
         )
         divergence = draw_divergence(curve, alt)
+        facts += [("Divergence", f"{curve[-1][1]:.3g} a point"), ("Iterations", f"{curve[-1][0]:g}")]
     elif source.status != "failed":
         problems.append("The run recorded no divergence curve.")
-    return SourcePictures(templates, activations, divergence, tuple(problems))
+    if source.model is not None:
+        facts.append(("File", f"{source.model.parent.name}/{source.model.name}"))
+    return SourcePictures(templates, activations, divergence, tuple(facts), tuple(problems))
 
 
-def _learned_pictures(source: Source, problems: list[str]) -> tuple[Picture | None, Picture | None]:
+def _learned_pictures(
+    source: Source, facts: list[tuple[str, str]], problems: list[str]
+) -> tuple[Picture | None, Picture | None]:
     if source.model is None or not source.model.exists():
         if source.status != "failed":
             problems.append("There is no model file." if source.model is None else f"{source.model.name} is missing.")
         return None, None
     learned = learned_parts(load_model(source.model))
     count = learned.templates.shape[1]
+    facts += [("Components", f"{count}"), ("Frequencies", f"0 to {learned.top / 1000:g} kHz")]
+    if learned.seconds > 0:
+        facts.append(("Audio", duration(learned.seconds)))
     templates = draw_templates(
         learned.templates,
         learned.top,

@@ -94,7 +94,7 @@ def spectrogram(audio: NDArray[np.float32], sample_rate: int, top: float | None 
     for channel in audio:
         padded = np.pad(channel.astype(np.float64), window_length)
         power += np.abs(np.fft.rfft(padded[frames] * window, n_fft)) ** 2
-    frequencies = np.fft.rfftfreq(n_fft, 1.0 / sample_rate)
+    frequencies = np.arange(n_fft // 2 + 1, dtype=np.float64) * (sample_rate / n_fft)
     top = sample_rate / 2 if top is None else top
     return Spectrogram(_rows(power.T / len(audio), frequencies, top), samples / sample_rate, top)
 

@@ -18,7 +18,7 @@ PAGE = 100
 NOTHING = "–"
 _LABELS = {"si_sdr": "SI-SDR", "sdr": "SDR", "sir": "SIR", "sar": "SAR", "stoi": "STOI"}
 _MEANINGS = {
-    "si_sdr": "scale-invariant signal-to-distortion ratio: how near the estimate is to the reference, whatever its level",
+    "si_sdr": "scale-invariant signal-to-distortion ratio: nearness to the reference, whatever the level",
     "sdr": "signal-to-distortion ratio (BSS Eval): interference and artefacts together",
     "sir": "signal-to-interference ratio (BSS Eval): how much of the other sources is left",
     "sar": "signal-to-artefacts ratio (BSS Eval): how little the separation itself has damaged",
@@ -100,13 +100,16 @@ def _column(name: str) -> Column:
     return Column(name, _LABELS.get(name, name), unit, "higher" if higher else "lower", _MEANINGS.get(name, ""))
 
 
-def summary(rows: Sequence[MetricRow], metrics: Sequence[Column]) -> list[tuple[str, list[SummaryLine]]]:
-    """Return each source's lines, a line for each metric; the source named ``all`` comes last, where there are several."""
+def summary(rows: Sequence[MetricRow], metrics: Sequence[Column]) -> list[tuple[str | None, list[SummaryLine]]]:
+    """Return each source's lines, a line for each metric; those over all sources come last, under None, if several."""
     from inmf_flow.evaluate import summarize
 
-    groups: dict[str, list[SummaryLine]] = {}
+    groups: dict[str | None, list[SummaryLine]] = {}
     by_name = {metric.name: metric for metric in metrics}
-    for entry in summarize(rows) if rows else ():
+    entries = summarize(rows)
+    # The last entries, one for each metric, are those over all sources: a source may itself be called "all".
+    overall = len(entries) - len(by_name)
+    for number, entry in enumerate(entries):
         metric = by_name[str(entry["metric"])]
         improvement = _value(entry.get("mean_improvement"))
         quartiles = [_format(entry.get(key)) for key in ("q25", "q75")]
@@ -117,12 +120,11 @@ def summary(rows: Sequence[MetricRow], metrics: Sequence[Column]) -> list[tuple[
             median=_format(entry.get("median")),
             quartiles=NOTHING if NOTHING in quartiles else " to ".join(quartiles),
             improvement=_signed(improvement),
-            change=_change(improvement, metric),
+            change=_change(improvement),
         )
-        groups.setdefault(str(entry["source"]), []).append(line)
-    everything = groups.pop("all", None)
-    if everything is not None and len(groups) != 1:
-        groups["all"] = everything
+        groups.setdefault(str(entry["source"]) if number < overall else None, []).append(line)
+    if len(groups) == 2:
+        del groups[None]
     return list(groups.items())
 
 
@@ -159,7 +161,7 @@ def _cell(row: MetricRow | None, metric: Column) -> Cell:
     if row is None:
         return Cell(NOTHING, "", "")
     improvement = _value(row.improvement)
-    return Cell(_format(row.value), "" if improvement is None else _signed(improvement), _change(improvement, metric))
+    return Cell(_format(row.value), "" if improvement is None else _signed(improvement), _change(improvement))
 
 
 def pages(lines: Sequence[T], size: int = PAGE) -> Iterator[tuple[int, int, Sequence[T]]]:
@@ -173,7 +175,7 @@ def duration(seconds: float | None) -> str:
     """Write a length of time: ``0.42 s``, ``12.3 s``, ``3 min 05 s``, ``2 h 07 min``."""
     if seconds is None:
         return NOTHING
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -197,7 +199,8 @@ def _signed(value: float | None) -> str:
     return NOTHING if value is None else f"{value:+.2f}".replace("-", "−")
 
 
-def _change(improvement: float | None, metric: Column) -> str:
+def _change(improvement: float | None) -> str:
+    # An improvement is positive where it is for the better, also for metrics whose low values are good.
     if improvement is None or abs(improvement) < 0.005:
         return ""
-    return "better" if (improvement > 0) == (metric.better == "higher") else "worse"
+    return "better" if improvement > 0 else "worse"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,8 +43,9 @@ class FakeModel:
 
 @pytest.fixture(autouse=True)
 def fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Model files of these folders are placeholders: what is loaded in their stead is known."""
-    monkeypatch.setattr(panels, "load_model", lambda path: FakeModel())
+    """Let empty model files stand for a model that is known; others are loaded."""
+    load = panels.load_model
+    monkeypatch.setattr(panels, "load_model", lambda path: load(path) if path.stat().st_size else FakeModel())
 
 
 def estimates_of(item: str, folder: Path) -> dict[str, str]:
@@ -82,7 +82,13 @@ def item_record(item: str, folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 def metric_rows(items: list[str], sources: tuple[str, ...] = SOURCES) -> list[MetricRow]:
-    values = {"si_sdr": (8.04, 0.11), "sdr": (8.61, 0.35), "sir": (14.2, 0.4), "sar": (10.3, 60.0), "stoi": (0.81, 0.66)}
+    values = {
+        "si_sdr": (8.04, 0.11),
+        "sdr": (8.61, 0.35),
+        "sir": (14.2, 0.4),
+        "sar": (10.3, 60.0),
+        "stoi": (0.81, 0.66),
+    }
     rows = []
     for number, item in enumerate(items):
         for step, source in enumerate(sources):
@@ -98,7 +104,7 @@ def make_run(
     rows: list[MetricRow] | None = None,
     **changes: Any,
 ) -> Path:
-    """Write a run's folder; ``changes`` replace keys of run.json, and None takes a key out."""
+    """Write a run's folder; ``changes`` replace keys of run.json."""
     folder.mkdir(parents=True, exist_ok=True)
     items = {"two-speakers": item_record("two-speakers", folder)} if items is None else items
     done = sum(item["status"] == "done" for item in items.values())
@@ -121,7 +127,6 @@ def make_run(
         "items": items,
         **changes,
     }
-    record = {key: value for key, value in record.items() if value is not None}
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "models").mkdir(exist_ok=True)
     for name in SOURCES:
@@ -159,12 +164,14 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def runs() -> SimpleNamespace:
-    """What makes and reads run folders, for tests that need more than the usual one."""
+    """What makes run folders and reads their pages."""
     return SimpleNamespace(
-        make=make_run, item=item_record, source=source_record, rows=metric_rows, page=Page, speech=SPEECH, sources=SOURCES
+        make=make_run,
+        item=item_record,
+        source=source_record,
+        rows=metric_rows,
+        read=lambda path: Page(path.read_text()),
+        model=FakeModel,
+        speech=SPEECH,
+        sources=SOURCES,
     )
-
-
-@pytest.fixture
-def read_page() -> Callable[[Path], Page]:
-    return lambda path: Page(path.read_text())
