@@ -14,7 +14,8 @@ TEMPORARY_MARK = ".inmf-tmp-"
 
 def temporary_name(path: Path) -> Path:
     """Return a name beside ``path`` that nobody else uses and that a sweep recognises as left over."""
-    return path.with_name(f"{TEMPORARY_MARK}{secrets.token_hex(6)}-{path.name}")
+    # Not the whole name: with the mark before it, it could be longer than a file system allows.
+    return path.with_name(f"{TEMPORARY_MARK}{secrets.token_hex(6)}-{path.name[-50:]}")
 
 
 def fsync_folder(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
@@ -18,6 +19,8 @@ T = TypeVar("T")
 # Filled by name, not by import: this floor must not know the one that loads plugins.
 _PLUGIN_LOADER = ("inmf_flow.plugins", "load_plugins")
 _loaded = False
+# Not the commas between brackets: window=general_gaussian(1.5,300) is one option.
+_COMMA = re.compile(r",(?![^(]*\))")
 
 
 def ensure_plugins_loaded() -> None:
@@ -136,7 +139,7 @@ def parse_spec(text: str) -> tuple[str, dict[str, object]]:
     """
     name, _, rest = text.partition(":")
     options: dict[str, object] = {}
-    for part in filter(None, (piece.strip() for piece in rest.split(","))):
+    for part in filter(None, (piece.strip() for piece in _COMMA.split(rest))):
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
             raise ArgumentError(
@@ -158,6 +161,13 @@ def parse_choice(choice: str | Mapping[str, Mapping[str, object] | None]) -> tup
     if not isinstance(choice, Mapping) or len(choice) != 1:
         raise ArgumentError("a choice is one name with its options", got=repr(choice), expected='such as {"hat": {}}')
     ((name, options),) = choice.items()
+    if options is not None and not (isinstance(options, Mapping) and all(isinstance(key, str) for key in options)):
+        raise ArgumentError(
+            "the options of a choice are not a mapping from names to values",
+            where=str(name),
+            got=repr(options),
+            expected="such as {n_fft: 2048}",
+        )
     return str(name), dict(options or {})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -34,6 +35,8 @@ app.add_typer(store.app, name="store")
 app.add_typer(plugins.app, name="plugins")
 
 _debug = False
+# What shells give for a program that Ctrl-C ended.
+_INTERRUPTED = 130
 
 
 def _show_version(wanted: bool) -> None:
@@ -63,8 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     from inmf_flow.errors import AudioError, InmfError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names of files need not be text that the terminal can show.
+            stream.reconfigure(errors="backslashreplace")
     try:
         result = app(arguments, prog_name="inmf", standalone_mode=False)
+        if result == _INTERRUPTED:
+            # Typer has swallowed the KeyboardInterrupt.
+            raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except InmfError as error:
         if _debug:
@@ -78,7 +88,7 @@ def _run(arguments: list[str]) -> int:
             "inmf: interrupted; what was finished is kept, run the same command again to go on",
             file=sys.stderr,
         )
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone, as `| head` does; there is nobody left to tell.
         sys.stderr.close()

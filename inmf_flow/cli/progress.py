@@ -76,10 +76,11 @@ class LiveProgress:
         if not todo:
             return
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         console = Console(stderr=True)
-        console.print(f"[bold]{run.name}[/bold]  ->  {run.folder}", soft_wrap=True, highlight=False)
+        console.print(f"[bold]{run.name}[/bold]  ->  {escape(str(run.folder))}", soft_wrap=True, highlight=False)
         if run.dashboard:
             console.print(f"dashboard {run.dashboard}", soft_wrap=True, highlight=False)
         self._progress = Progress(
@@ -99,6 +100,7 @@ class LiveProgress:
                 last="",
             )
         self._progress.start()
+        self._start_next()
 
     @hookimpl
     def on_item_end(self, outcome: ItemOutcome) -> None:
@@ -130,6 +132,13 @@ class LiveProgress:
             self._progress.update(task, advance=1, last=escape(outcome.item))
             if self._progress.tasks[task].finished:
                 self._progress.update(task, last="")
+                self._start_next()
+
+    def _start_next(self) -> None:
+        """Let the clock of the first stage run that has none: stages follow one another."""
+        waiting = next((task for task in self._progress.tasks if not task.started), None)
+        if waiting is not None:
+            self._progress.start_task(waiting.id)
 
     def close(self) -> None:
         """Stop drawing."""

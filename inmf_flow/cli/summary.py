@@ -23,7 +23,10 @@ def print_outcome(outcome: RunOutcome) -> None:
     """Print what a run made, how good it is, what failed, and where to look."""
     if outcome.did_nothing:
         items = sum(stage.reused for stage in outcome.stages.values())
-        typer.echo(f"nothing to do: all {items} results are up to date")
+        if outcome.failures:
+            typer.echo(f"nothing new: {items} results are up to date, {len(outcome.failures)} failed")
+        else:
+            typer.echo(f"nothing to do: all {items} results are up to date")
     _print_estimates(outcome)
     for note in outcome.notes:
         typer.echo(f"note: {note}")
@@ -64,7 +67,9 @@ def _print_estimates(outcome: RunOutcome) -> None:
 def _score(row: MetricRow | None) -> str:
     if row is None:
         return ""
-    return f"SI-SDR {row.value:6.2f} dB, doing nothing {row.baseline:6.2f} dB, gain {row.improvement:+.2f} dB"
+    value, nothing, gain = (round(number, 2) + 0.0 for number in (row.value, row.baseline, row.improvement))
+    # Adding 0.0 turns -0.0 into 0.0.
+    return f"SI-SDR {value:6.2f} dB, doing nothing {nothing:6.2f} dB, gain {gain:+.2f} dB"
 
 
 def print_explanation(explanation: Explanation, why: bool) -> None:

@@ -1,4 +1,4 @@
-"""Implicit-neural NMF: templates and activations as non-negative functions of any points. Needs torch and numpy alone."""
+"""Implicit-neural NMF: templates and activations as non-negative functions. Needs torch and numpy alone."""
 
 from inmf_flow.factorize.activations import Activations, fit_activations
 from inmf_flow.factorize.divergences import BetaDivergence, Divergence, get_divergence

@@ -74,12 +74,13 @@ def fit_activations(
     """
     if max_iter < 1:
         raise ArgumentError("max_iter must be at least 1", got=max_iter)
-    # Magnitudes are not brought to mean 1 here: frames must not depend on each other through a common scale.
-    data = prepare_data(points, power, weights, device, scale=1.0)
+    # Each frame has a scale of its own: frames must not depend on each other through a common one.
+    data = prepare_data(points, power, weights, device, each_frame=True)
     w = np.asarray(templates(data.frequencies), np.float32)
     if w.ndim != 2 or w.shape[0] != len(data.frequencies):
         raise PointsError("templates have the wrong shape", got=w.shape, expected=f"[{len(data.frequencies)}, K]")
-    axis = Axis("time", data.times, 0.0, max(points.end, float(data.times[-1])))
+    times = data.times if data.one_grid else data.known("time")
+    axis = Axis("time", times, 0.0, max(points.end, float(data.times[-1])))
     kind: type[HatField] = MatrixField if data.one_grid else HatField
     activations: LinearField = kind.build(axis, w.shape[1], {}, np.random.default_rng(0), device)
     w_tensor = torch.from_numpy(w).to(device)
@@ -87,7 +88,8 @@ def fit_activations(
     bound = Bound(activations, activations.prepare(data.times))
     fit_activations_multiplicative(data, w_tensor, bound, get_divergence(beta_loss), max_iter)
     assert isinstance(activations, HatField)
-    return Activations(activations.nodes, np.ascontiguousarray(activations.coefficients.cpu().numpy().T))
+    values = np.ascontiguousarray(activations.coefficients.cpu().numpy().T)
+    return Activations(activations.nodes, values * data.scale)
 
 
 def _level_start(data: Data, w: torch.Tensor, activations: LinearField) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inmf_flow.errors import ArgumentError, PointsError
-from inmf_flow.factorize.divergences import EPSILON, Divergence
+from inmf_flow.factorize.divergences import EPSILON, BetaDivergence, Divergence
 from inmf_flow.points import Block, GridBlock, PointSet
 
 Side = Literal["frequency", "time"]
@@ -130,7 +130,8 @@ class Data:
     frequencies, times
         The distinct coordinates of all blocks, rising, hertz [NF] and seconds [NT].
     scale
-        The weighted mean of magnitudes^power that the data were divided by, so that they have mean 1.
+        The weighted mean of magnitudes^power that the data were divided by, so that they have mean 1: shape [], or
+        [NT] where each frame was divided by its own.
     weight
         The sum of all points' weights: losses and gradients are divided by it.
     one_grid
@@ -140,7 +141,7 @@ class Data:
     frequencies: NDArray[np.float64]
     times: NDArray[np.float64]
     blocks: list[GridData | ScatteredData]
-    scale: float
+    scale: NDArray[np.float32]
     weight: float
     one_grid: bool
 
@@ -152,13 +153,21 @@ class Data:
             block.add_parts(divergence, w, h, side, out)
         return out
 
+    def known(self, side: Side) -> NDArray[np.float64]:
+        """Return the coordinates of points that have weight, rising; all coordinates where no point has any."""
+        table = self.frequencies if side == "frequency" else self.times
+        w, h = (torch.ones(len(axis), 1, device=self.blocks[0].v.device) for axis in (self.frequencies, self.times))
+        # The added part of the Kullback-Leibler gradient of all-ones is the sum of each coordinate's weights.
+        sums = self.parts(BetaDivergence(1.0), w, h, side)[1][:, 0].cpu().numpy()
+        return table[sums > 0] if (sums > 0).any() else table
+
     def loss(self, divergence: Divergence, w: Tensor, h: Tensor) -> float:
         """Return the weighted mean divergence of the scaled data."""
         total = sum(block.loss(divergence, w, h) for block in self.blocks)
         return total / self.weight if self.weight > 0 else 0.0
 
 
-def prepare_data(points: PointSet, power: float, weights: str, device: str, scale: float | None = None) -> Data:
+def prepare_data(points: PointSet, power: float, weights: str, device: str, *, each_frame: bool = False) -> Data:
     """Return tensors of a point set.
 
     Parameters
@@ -170,8 +179,10 @@ def prepare_data(points: PointSet, power: float, weights: str, device: str, scal
         Exponent put on the magnitudes.
     weights
         ``"area"`` (each point counts as the area it stands for) or ``"uniform"``.
-    scale
-        What to divide the data by; their weighted mean by default.
+    each_frame
+        Divide each frame of a single grid by its own mean, so that no frame depends on another, and let all frames
+        weigh 1: the last one's cell may lie after the recording's end, but synthesis needs it. Else all points are
+        divided by their mean.
 
     Raises
     ------
@@ -187,14 +198,19 @@ def prepare_data(points: PointSet, power: float, weights: str, device: str, scal
     prepared = [_channel_mean(block, power) for block in points.blocks]
     weighed = [_weights(block, v, weights) for block, v in zip(points.blocks, prepared, strict=True)]
     weight = sum(float(w.sum(dtype=np.float64)) for *_, w in weighed)
-    if scale is None:
+    one_grid = len(points.blocks) == 1 and isinstance(points.blocks[0], GridBlock)
+    if each_frame and one_grid:
+        fw, tw, full = weighed[0]
+        weighed = [(fw, np.ones_like(tw), full)]
+        scale = _frame_means(prepared[0], fw)
+    else:
         mass = sum(
             float((np.nan_to_num(v) * w).sum(dtype=np.float64)) for v, (*_, w) in zip(prepared, weighed, strict=True)
         )
-        scale = mass / weight if weight > 0 and mass > 0 else 1.0
+        scale = np.asarray(mass / weight if weight > 0 and mass > 0 else 1.0, np.float32)
     blocks: list[GridData | ScatteredData] = []
     for block, v, (fw, tw, full) in zip(points.blocks, prepared, weighed, strict=True):
-        values = torch.from_numpy(np.nan_to_num(v / np.float32(scale)) + np.float32(EPSILON)).to(device)
+        values = torch.from_numpy(np.nan_to_num(v / scale) + np.float32(EPSILON)).to(device)
         f_rows = _rows(frequencies, block.frequencies, device)
         t_rows = _rows(times, block.times, device)
         if isinstance(block, GridBlock):
@@ -214,7 +230,6 @@ def prepare_data(points: PointSet, power: float, weights: str, device: str, scal
             )
         else:
             blocks.append(ScatteredData(values, torch.from_numpy(full).to(device), f_rows, t_rows))
-    one_grid = len(points.blocks) == 1 and isinstance(points.blocks[0], GridBlock)
     return Data(frequencies, times, blocks, scale, weight, one_grid)
 
 
@@ -234,6 +249,14 @@ def _channel_mean(block: Block, power: float) -> NDArray[np.float32]:
         total = np.where(present, values, 0).sum(0)
         values = np.where(counts > 0, total / np.maximum(counts, 1), np.nan).astype(np.float32)
     return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _frame_means(v: NDArray[np.float32], frequency_weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the weighted mean of each frame's present values, [T]; 1 for silent frames."""
+    weights = frequency_weights[:, None] * ~np.isnan(v)
+    totals = weights.sum(0, dtype=np.float64)
+    mass = (np.nan_to_num(v) * weights).sum(0, dtype=np.float64)
+    return np.where(mass > 0, mass / np.where(totals > 0, totals, 1), 1).astype(np.float32)
 
 
 def _weights(

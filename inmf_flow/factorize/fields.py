@@ -26,7 +26,7 @@ class Axis:
     kind
         ``"frequency"`` (hertz) or ``"time"`` (seconds).
     coordinates
-        The distinct coordinates of the points, rising, shape [N].
+        The distinct coordinates of the points that have weight, rising, shape [N].
     low, high
         The range that the field covers.
     """

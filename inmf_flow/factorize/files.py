@@ -37,8 +37,7 @@ def save(model: INMF, path: Path) -> None:
 
     The header is a single entry, since the order of several is not fixed: equal models give equal bytes.
     """
-    from safetensors.numpy import save as serialize
-
+    serialize = _safetensors(path).numpy.save
     axes = {"frequency": model._w, "time": model._h}
     header = {
         "format": FORMAT,
@@ -66,7 +65,7 @@ def load(cls: type[INMF], path: Path, device: str) -> INMF:
     try:
         settings = {name: header["settings"][name] for name in _SETTINGS}
         model = cls(**settings, device=device)
-        kinds = header["members"][0]
+        (kinds,) = header["members"]
         parts = {}
         for axis in ("frequency", "time"):
             state = {name.split(".", 2)[2]: array for name, array in arrays.items() if name.startswith(f"0.{axis}.")}
@@ -78,8 +77,8 @@ def load(cls: type[INMF], path: Path, device: str) -> INMF:
         model.n_iter_ = int(header["n_iter"])
         model.divergence_curve_ = [(int(i), float(value)) for i, value in header["divergence_curve"]]
         model.provenance = dict(header["provenance"])
-        if not np.isfinite([model.max_frequency_, model.duration_]).all():
-            raise ValueError("hertz or seconds are not finite")
+        if not all(0 <= value < np.inf for value in (model.max_frequency_, model.duration_)):
+            raise ValueError("hertz or seconds are negative or not finite")
     except UnknownNameError as error:
         raise ModelFileError(f"the model needs a plugin that is not installed: {error}", where=path) from None
     except (
@@ -99,12 +98,11 @@ def load(cls: type[INMF], path: Path, device: str) -> INMF:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the header and the arrays of a file that is one of ours, of a format that we know."""
-    from safetensors import SafetensorError, safe_open
-
+    safetensors = _safetensors(path)
     if not path.is_file():
         raise ModelFileError("there is no such model file", where=path, hint="`inmf fit` writes one.")
     try:
-        with safe_open(path, framework="numpy") as stream:
+        with safetensors.safe_open(path, framework="numpy") as stream:
             metadata = stream.metadata() or {}
             if _HEADER not in metadata:
                 raise ModelFileError(
@@ -114,7 +112,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 )
             header = json.loads(metadata[_HEADER])
             arrays = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, ValueError, OSError, RecursionError) as error:
+    except (safetensors.SafetensorError, ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
         if isinstance(error, ModelFileError):
             raise
         raise ModelFileError(
@@ -133,6 +131,19 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             hint="Upgrade inmf-flow." if newer else "Fit it again.",
         )
     return header, arrays
+
+
+def _safetensors(path: Path) -> Any:
+    """Import the package that only model files need."""
+    try:
+        import safetensors.numpy
+    except ModuleNotFoundError:
+        raise ModelFileError(
+            "model files need the package safetensors, which is not installed",
+            where=path,
+            hint="pip install safetensors",
+        ) from None
+    return safetensors
 
 
 def _plain(value: Any) -> Any:

@@ -76,15 +76,22 @@ class HatField(LinearField):
     def build(
         cls, axis: Axis, n_components: int, options: dict[str, Any], random: np.random.Generator, device: str
     ) -> HatField:
-        """Place the nodes: by default 256 on a warped frequency axis, up to 64 a second on a linear time axis."""
+        """Place the nodes: by default 256 on a warped frequency axis, up to 64 a second on a linear time axis.
+
+        Each moves to the data's nearest coordinate, and two on the same one are one: where nodes are denser than the
+        data, those between coordinates would keep their random start, or a slope that no point has a say in.
+        """
         given = cls.check_options(options)
         frequency = axis.kind == "frequency"
-        seconds = axis.high - axis.low
-        count = given["nodes"] or (256 if frequency else min(len(axis.coordinates), int(64 * seconds) + 2))
-        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 1 << 20:
+        span = axis.high - axis.low
+        count = given["nodes"]
+        if count is None:
+            count = 256 if frequency else min(len(axis.coordinates), int(64 * span) + 2)
+        elif isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 1 << 20:
             raise ArgumentError("nodes must be a whole number", where="field hat", got=count, expected="1 to 1048576")
-        warp = given["warp"] or ("log" if frequency else "linear")
-        nodes = place_nodes(axis.low, axis.high, count, warp) if seconds > 0 else np.array([axis.low])
+        wanted = place_nodes(axis.low, axis.high, count, given["warp"] or ("log" if frequency else "linear"))
+        half_way = 0.5 * (axis.coordinates[1:] + axis.coordinates[:-1])
+        nodes = axis.coordinates[np.unique(np.searchsorted(half_way, wanted))]
         return cls(nodes, _random_start(len(nodes), n_components, random, device))
 
     def prepare(self, coordinates: NDArray[np.float64]) -> HatBasis:
@@ -153,6 +160,8 @@ class HatField(LinearField):
     def from_state(cls, state: dict[str, NDArray[Any]], n_components: int, device: str) -> HatField:
         """Check and take over the arrays of a file."""
         nodes, coefficients = state["nodes"], state["coefficients"]
+        if nodes.dtype != np.float64 or coefficients.dtype != np.float32:
+            raise ValueError(f"nodes are {nodes.dtype} and coefficients {coefficients.dtype}")
         if nodes.ndim != 1 or not len(nodes) or coefficients.shape != (len(nodes), n_components):
             raise ValueError(f"nodes {nodes.shape} and coefficients {coefficients.shape} do not fit")
         if not np.isfinite(nodes).all() or (np.diff(nodes) <= 0).any():

@@ -20,6 +20,8 @@ from inmf_flow.factorize.solvers import Bound, Trace, fit_multiplicative, fit_rp
 from inmf_flow.points import GridBlock, PointSet
 from inmf_flow.registry import fields, parse_choice
 
+#: Factor on ``max_frequency_``: a bin at the very edge must not fall outside by a rounding error.
+EDGE = 1 + 1e-9
 _DEFAULT_ITERATIONS = {"mu": 300, "rprop": 1000}
 
 
@@ -148,17 +150,18 @@ class INMF:
             When the optimizer cannot fit the fields.
         """
         data = prepare_data(points, self.power, self.weights, self.device)
-        self.max_frequency_ = points.max_frequency
+        known = data.known("frequency")
+        # 0 where no point has weight; a row of missing points alone was not seen either.
+        self.max_frequency_ = min(points.max_frequency, float(known[-1]))
         self.duration_ = points.end
         random = np.random.default_rng(self.random_state)
         top = self.max_frequency_ or float(data.frequencies[-1])
-        w = self._build(
-            self.field, Axis("frequency", data.frequencies, min(0.0, float(data.frequencies[0])), top), random
-        )
+        low = min(0.0, float(data.frequencies[0]))
+        w = self._build(self.field, Axis("frequency", known, low, top), random)
         time = self.time_field
         if time == "auto":
             time = "matrix" if data.one_grid else self.field
-        h = self._build(time, Axis("time", data.times, min(0.0, float(data.times[0])), self.duration_), random)
+        h = self._build(time, Axis("time", data.known("time"), min(0.0, float(data.times[0])), self.duration_), random)
         trace = self._solve(data, w, h, random)
         _normalize(data, w, h)
         self._w, self._h = w, h
@@ -220,10 +223,13 @@ class INMF:
         ]
 
     def transform(self, points: PointSet, max_iter: int = 100) -> Activations:
-        """Fit activations to other points with the templates frozen; the result is a function of seconds."""
+        """Fit activations to other points with the templates frozen; the result is a function of seconds.
+
+        Points above ``max_frequency_`` have no say: no template knows them.
+        """
         self._fitted()
         return fit_activations(
-            points,
+            points.below(self.max_frequency_ * EDGE),
             self.templates,
             power=self.power,
             beta_loss=self.beta_loss,
@@ -301,4 +307,4 @@ def _normalize(data: Data, w: Field, h: Field) -> None:
         peaks = w.values(w.prepare(data.frequencies)).amax(0)
         peaks = torch.where(peaks > torch.finfo(peaks.dtype).tiny, peaks, torch.ones_like(peaks))
         w.scale(1 / peaks)
-        h.scale(peaks * data.scale)
+        h.scale(peaks * float(data.scale))

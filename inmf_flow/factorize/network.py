@@ -112,15 +112,22 @@ class NetworkField(Field):
             [state[f"bias.{i}"] for i in range(count)],
         )
         phases, gain, low_high = state["phases"], state["gain"], state["range"]
-        if phases.ndim != 3 or low_high.shape != (2,) or gain.shape != (n_components,) or count < 2:
+        fits = phases.ndim == 3 and phases.shape[:2] == (n_components, 1) and gain.shape == (n_components,)
+        if not fits or low_high.shape != (2,) or count < 2:
             raise ValueError("the arrays of a network do not fit")
+        for name, array in state.items():
+            if array.dtype != (np.float64 if name == "range" else np.float32) or not np.isfinite(array).all():
+                raise ValueError(f"{name} of a network is {array.dtype} or not finite")
+        if low_high[0] > low_high[1] or (gain < 0).any():
+            raise ValueError("the range or the gain of a network is negative")
         size = 2 * phases.shape[-1]
         for weight, bias in zip(weights, biases, strict=True):
-            if weight.shape[:2] != (n_components, size) or bias.shape != (n_components, 1, weight.shape[-1]):
+            follows = weight.ndim == 3 and weight.shape[:2] == (n_components, size)
+            if not follows or bias.shape != (n_components, 1, weight.shape[-1]):
                 raise ValueError(f"a layer of shapes {weight.shape} and {bias.shape} does not follow {size} inputs")
             size = weight.shape[-1]
-        if size != 1 or not all(np.isfinite(a).all() for a in state.values()):
-            raise ValueError("the arrays of a network do not fit or are not finite")
+        if size != 1:
+            raise ValueError(f"the last layer of a network has {size} outputs instead of 1")
         return cls(
             float(low_high[0]),
             float(low_high[1]),

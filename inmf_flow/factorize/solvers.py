@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from inmf_flow.errors import ArgumentError
 from inmf_flow.factorize.data import Data
 from inmf_flow.factorize.divergences import Divergence
 from inmf_flow.factorize.fields import Field, LinearField
@@ -27,6 +29,13 @@ class Trace:
 
     def add(self, iteration: int, value: float) -> None:
         """Note the divergence after so many iterations."""
+        if not math.isfinite(value):
+            raise ArgumentError(
+                "the divergence is beyond single precision",
+                where=f"iteration {iteration}",
+                got=value,
+                hint="Choose a beta_loss nearer to 1, or a smaller power.",
+            )
         self.n_iter = iteration
         self.curve.append((iteration, value))
 

@@ -7,8 +7,10 @@ import importlib.util
 import ipaddress
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -51,10 +53,27 @@ def open_client(scheduler: str, workers: int | None) -> Iterator[Any]:
                 hint="Is `dask scheduler` running there?",
             ) from None
         with client:
+            _await_workers(client, scheduler)
             yield client
     else:
         with _from_factory(scheduler) as client:
+            _await_workers(client, scheduler)
             yield client
+
+
+def _await_workers(client: Any, scheduler: str) -> None:
+    """Without a worker tasks would wait for ever."""
+    from distributed import TimeoutError as NoWorkers
+
+    try:
+        client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+    except NoWorkers:
+        raise ClusterError(
+            "the cluster has no worker",
+            where=scheduler,
+            expected="at least one",
+            hint="Start some, such as `dask worker ADDRESS`.",
+        ) from None
 
 
 @contextmanager
@@ -62,18 +81,37 @@ def _local_cluster(workers: int | None) -> Iterator[Any]:
     from distributed import LocalCluster
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    cluster = LocalCluster(
-        n_workers=workers or os.cpu_count() or 1,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0" if has_dashboard() else None,
-        silence_logs=logging.CRITICAL,
-    )
+    cluster: Any = None
     try:
+        with _deaf_children():
+            cluster = LocalCluster(
+                n_workers=workers or os.cpu_count() or 1,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0" if has_dashboard() else None,
+                silence_logs=logging.CRITICAL,
+            )
         yield cluster
     finally:
-        cluster.close()
+        if cluster is not None:
+            cluster.close()
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Keep Ctrl-C from processes begun inside: a terminal sends it to all, and only the driver is to answer.
+
+    Threads inherit the block, and through them workers that are started again later. The driver gets a Ctrl-C of this
+    time when the block ends.
+    """
+    # It would lift the block when the first worker is started.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def has_dashboard() -> bool:
@@ -109,9 +147,14 @@ def _from_factory(path: str) -> Iterator[Any]:
     from distributed import Client
 
     module, _, name = path.partition(":")
+    if not module or not name:
+        raise ClusterError("not a scheduler", got=repr(path), expected="local, an address, or package.module:factory")
+    made: Any = None
     try:
         made = getattr(importlib.import_module(module), name)()
+        client = made if isinstance(made, Client) else Client(made, timeout=_CONNECT_SECONDS)
     except Exception as error:
+        _close(made)
         raise ClusterError(
             "the cluster's factory does not work",
             where=path,
@@ -119,12 +162,13 @@ def _from_factory(path: str) -> Iterator[Any]:
             expected="package.module:factory, a function that returns a Dask cluster or client",
         ) from error
     try:
-        if isinstance(made, Client):
-            yield made
-        else:
-            with Client(made) as client:
-                yield client
+        with client:
+            yield client
     finally:
-        close = getattr(made, "close", None)
-        if close is not None:
-            close()
+        _close(made)
+
+
+def _close(made: Any) -> None:
+    close = getattr(made, "close", None)
+    if close is not None:
+        close()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inmf_flow.pipeline.config import Pipeline
-from inmf_flow.pipeline.plan import Planner, StagePlan
+from inmf_flow.pipeline.plan import Planner, StagePlan, check_output_folder
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,15 @@ class Explanation:
 
 def explain_pipeline(pipeline: Pipeline, run_folder: Path, planner: Planner | None = None) -> Explanation:
     """Plan every stage without running any; nothing is written."""
+    check_output_folder(run_folder)
     planner = planner or Planner(pipeline, run_folder)
     analyze = planner.analyze()
     fit = planner.fit(analyze.valid)
-    separate = planner.separate(fit.valid)
-    evaluate = planner.evaluate(separate.valid)
-    stages = {"analyze": analyze, "fit": fit, "separate": separate, "evaluate": evaluate}
-    entries = [entry for plan in stages.values() for entry in plan.valid.values()]
+    stages = {"analyze": analyze, "fit": fit}
+    blocked = planner.blocked(fit.valid)
+    if not blocked:
+        stages["separate"] = planner.separate(fit.valid)
+        stages["evaluate"] = planner.evaluate(stages["separate"].valid)
+    entries = [entry for plan in stages.values() for entry in plan.valid.values()] + list(blocked.values())
     stages["report"] = planner.report(sorted(entries, key=lambda entry: (entry.item, entry.key)))
     return Explanation(pipeline, run_folder, {name: plan for name, plan in stages.items() if plan.total})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +38,16 @@ class InputDigests:
     def get(self, path: Path) -> str:
         """Return the digest of a file's content, or `UNREADABLE`."""
         try:
-            stat = path.stat()
-            stamp = [stat.st_size, stat.st_mtime_ns]
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                # A pipe would keep us waiting.
+                return UNREADABLE
+            stamp = [status.st_size, status.st_mtime_ns]
             known = self._known.get(str(path))
-            if known and known[:2] == stamp and known[2] - stat.st_mtime_ns > _SETTLED_NS:
+            if known and known[:2] == stamp and known[2] - status.st_mtime_ns > _SETTLED_NS:
                 return str(known[3])
             digest = digest_file(path)
-            self._known[str(path)] = [*stamp, _now_ns(), digest]
+            self._known[str(path)] = [*stamp, time.time_ns(), digest]
             self._changed = True
             return digest
         except OSError:
@@ -53,9 +58,3 @@ class InputDigests:
         if self._changed:
             atomic_write(self.path, json.dumps(self._known, sort_keys=True))
             self._changed = False
-
-
-def _now_ns() -> int:
-    import time
-
-    return time.time_ns()

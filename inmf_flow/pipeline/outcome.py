@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inmf_flow._version import __version__
+from inmf_flow.errors import ArgumentError
 from inmf_flow.files import atomic_write
 from inmf_flow.pipeline.ledger import Entry
 from inmf_flow.pipeline.plan import Planner
@@ -106,6 +107,38 @@ def metric_rows(evaluated: Mapping[str, Entry]) -> list[MetricRow]:
     return rows
 
 
+def outputs_by_source(planner: Planner, entry: Entry) -> dict[str, str]:
+    """Return the estimates of an item, relative to the run's folder, in the order of the pipeline's sources."""
+    paths = {Path(name).stem: name for name in entry.outputs}
+    return {source: paths[source] for source in planner.pipeline.sources if source in paths}
+
+
+def write_metrics(outcome: RunOutcome) -> None:
+    """Let ``metrics.csv`` hold the outcome's metrics and no others; a file that does is not touched."""
+    path = outcome.folder / "metrics.csv"
+    if not outcome.metrics:
+        path.unlink(missing_ok=True)
+        return
+    from inmf_flow.evaluate import read_metrics_csv, write_metrics_csv
+
+    try:
+        # As text, since NaN does not equal itself.
+        same = repr(read_metrics_csv(path)) == repr(outcome.metrics)
+    except ArgumentError:
+        same = False
+    if not same:
+        write_metrics_csv(path, outcome.metrics)
+
+
+def is_recorded(planner: Planner, status: str) -> bool:
+    """Return whether ``run.json`` is there and says how the run of this configuration ended."""
+    try:
+        document = json.loads((planner.run_folder / "run.json").read_bytes())
+        return (document["status"], document["config_hash"]) == (status, planner.config_hash)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def write_run_json(
     planner: Planner, outcome: RunOutcome, entries: Mapping[str, Mapping[str, Entry]], status: str
 ) -> None:
@@ -159,12 +192,11 @@ def _item(planner: Planner, recording: Any, entries: Mapping[str, Mapping[str, E
     entry = entries.get("separate", {}).get(recording.item)
     scored = entries.get("evaluate", {}).get(recording.item)
     failed = next((e for e in (entry, scored) if e is not None and e.status == "failed"), None)
-    outputs = {Path(name).stem: name for name in entry.outputs} if entry is not None else {}
     return {
         "mixture": _relative(planner, recording.path),
         "status": "failed" if failed is not None else entry.status if entry is not None else "missing",
         "reason": failed.reason if failed is not None else None,
-        "outputs": outputs,
+        "outputs": outputs_by_source(planner, entry) if entry is not None else {},
         "references": {source: _relative(planner, path) for source, path in planner.references(recording.item).items()},
         "duration": entry.extra.get("duration") if entry is not None else None,
         "sample_rate": entry.extra.get("sample_rate") if entry is not None else None,

@@ -170,6 +170,14 @@ class Planner:
             works.append(Work(source, inputs, payload))
         return self._stage("fit", works, by=lambda work: work.item)
 
+    def blocked(self, fitted: Mapping[str, Entry]) -> dict[str, Entry]:
+        """Return the failures of all mixtures where a source has no model: it then makes no sense to separate."""
+        lost = [fitted[name] for name in self.pipeline.sources if name in fitted and fitted[name].status == "failed"]
+        if not lost:
+            return {}
+        reason = "; ".join(f"there is no model of {entry.item} ({entry.reason})" for entry in lost)
+        return {r.item: Entry(r.item, {}, "failed", reason, transient=True) for r in self.mixtures}
+
     def separate(self, fitted: Mapping[str, Entry]) -> StagePlan:
         """Plan the separation of mixtures; ``fitted`` holds the entries of the sources' models."""
         settings = digest_json(

@@ -16,8 +16,17 @@ from inmf_flow.pipeline.cluster import dashboard_link, open_client
 from inmf_flow.pipeline.config import Pipeline, load_pipeline, pipeline_from_mapping
 from inmf_flow.pipeline.explain import explain_pipeline
 from inmf_flow.pipeline.ledger import Entry
-from inmf_flow.pipeline.outcome import RunOutcome, StageOutcome, metric_rows, write_run_json
+from inmf_flow.pipeline.outcome import (
+    RunOutcome,
+    StageOutcome,
+    is_recorded,
+    metric_rows,
+    outputs_by_source,
+    write_metrics,
+    write_run_json,
+)
 from inmf_flow.pipeline.plan import Batch, Planner, StagePlan, check_output_folder
+from inmf_flow.pipeline.prepare import check_given_models, remove_leftovers
 from inmf_flow.pipeline.settings import stage_settings
 from inmf_flow.pipeline.tasks import Receipt, Task, run_task
 from inmf_flow.plugins import call_lifecycle
@@ -95,9 +104,11 @@ class _Run:
         outcome, planner = self.outcome, self.planner
         expected = explain_pipeline(planner.pipeline, planner.run_folder, planner)
         stages = {name: StageInfo(plan.total, len(plan.todo)) for name, plan in expected.stages.items()}
+        check_given_models(expected)
         with self._stack:
             try:
                 if expected.todo:
+                    remove_leftovers(expected)
                     self._open_client()
                     # Until the run ends the page and the table must not pass for its results.
                     write_run_json(planner, outcome, self.entries, "running")
@@ -105,6 +116,9 @@ class _Run:
                 call_lifecycle("on_run_start", run=RunInfo(outcome.name, outcome.folder, stages, dashboard))
                 self._run_stages()
                 outcome.status = "failed" if outcome.failures else "done"
+                if outcome.did_nothing and not is_recorded(planner, outcome.status):
+                    # The run before was killed between its last result and this, or somebody deleted it.
+                    write_run_json(planner, outcome, self.entries, outcome.status)
             except BaseException as error:
                 outcome.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                 raise
@@ -121,15 +135,16 @@ class _Run:
         planner, outcome = self.planner, self.outcome
         analyzed = self._stage("analyze", planner.analyze())
         self._tidy_store(analyzed)
-        fitted = self._stage("fit", planner.fit(analyzed))
-        lost = [name for name in planner.pipeline.sources if fitted[name].status == "failed"]
-        if not lost:
+        fit_plan = planner.fit(analyzed)
+        fitted = self._stage("fit", fit_plan)
+        self._note_left_out(fitted)
+        blocked = planner.blocked(fitted)
+        if blocked:
+            for entry in blocked.values():
+                self._fail("separate", entry, told=not fit_plan.todo)
+        else:
             separated = self._stage("separate", planner.separate(fitted))
             self._stage("evaluate", planner.evaluate(separated))
-        else:
-            reason = f"no dictionary for {', '.join(lost)}: none of its training files could be used"
-            for recording in planner.mixtures:
-                self._fail("separate", recording.item, reason)
         self._collect_results()
         everything = [entry for stage in self.entries.values() for entry in stage.values()]
         # The page reads these, so they are written before it is made.
@@ -152,6 +167,9 @@ class _Run:
             if entry.status == "failed":
                 self._note_failure(stage, entry, tally)
         batches = [batch for batch in plan.batches if batch.todo]
+        if batches:
+            # Killed half-way, a run with other settings must not leave its outputs under records of these.
+            self._align_records(stage, plan, plan.valid)
         settings = stage_settings(stage, self.planner, self.entries) if batches else {}
         tasks = [self._task(stage, batch, plan, settings) for batch in batches]
         for receipts in self._execute(tasks):
@@ -163,7 +181,7 @@ class _Run:
         return entries
 
     def _task(self, stage: str, batch: Batch, plan: StagePlan, settings: Mapping[str, Any]) -> Task:
-        kept = tuple(plan.valid[work.item] for work in batch.works if work.item in plan.valid)
+        kept = tuple((plan.valid[work.item], work.payload) for work in batch.works if work.item in plan.valid)
         items = tuple((work.item, work.inputs, work.payload) for work in batch.todo)
         return Task(stage, batch.name, self.planner.run_folder, items, kept, settings)
 
@@ -191,12 +209,18 @@ class _Run:
         tally.failed += 1
         self.outcome.failures.append((stage, entry.item, entry.reason or "unknown"))
 
-    def _fail(self, stage: str, item: str, reason: str) -> None:
+    def _note_left_out(self, fitted: Mapping[str, Entry]) -> None:
+        """Count files that a fit without a store could not read: elsewhere their analysis has failed."""
+        for source, entry in fitted.items():
+            for item, reason in entry.extra.get("left_out", {}).items():
+                self.outcome.failures.append(("fit", item, f"left out of {source}'s model: {reason}"))
+
+    def _fail(self, stage: str, entry: Entry, told: bool) -> None:
         tally = self.outcome.stages.setdefault(stage, StageOutcome())
-        entry = Entry(item, {}, "failed", reason, transient=True)
         self._note_failure(stage, entry, tally)
-        self.entries.setdefault(stage, {})[item] = entry
-        call_lifecycle("on_item_error", outcome=ItemOutcome(stage, item, "failed", reason, 0.0))
+        self.entries.setdefault(stage, {})[entry.item] = entry
+        if not told:
+            call_lifecycle("on_item_error", outcome=ItemOutcome(stage, entry.item, "failed", entry.reason, 0.0))
 
     def _execute(self, tasks: Sequence[Task]) -> Iterator[list[Receipt]]:
         """Run tasks on the cluster with a bounded number in flight, and yield their receipts as they come."""
@@ -239,11 +263,13 @@ class _Run:
     def _align_records(self, stage: str, plan: StagePlan, entries: Mapping[str, Entry]) -> None:
         """Let the records on disk be those of the plan: one a batch, and no other."""
         ledger = self.planner.ledger
+        written = []
         for batch in plan.batches:
             known = sorted((entries[w.item] for w in batch.works if w.item in entries), key=lambda e: e.item)
             if known:
                 ledger.write(stage, batch.name, known)
-        ledger.keep_only(stage, [batch.name for batch in plan.batches])
+                written.append(batch.name)
+        ledger.keep_only(stage, written)
 
     def _tidy_store(self, analyzed: Mapping[str, Entry]) -> None:
         """Remove parts that no item refers to any more."""
@@ -260,17 +286,14 @@ class _Run:
         store.sweep()
 
     def _collect_results(self) -> None:
-        """Fill in what users look at: estimates and metrics, and write ``metrics.csv``."""
+        """Fill in what users look at: estimates and metrics, and let ``metrics.csv`` be the table of these."""
         outcome = self.outcome
         for item, entry in sorted(self.entries.get("separate", {}).items()):
             if entry.status == "done":
-                outcome.estimates[item] = {Path(name).stem: outcome.folder / name for name in entry.outputs}
+                outputs = outputs_by_source(self.planner, entry)
+                outcome.estimates[item] = {source: outcome.folder / name for source, name in outputs.items()}
         outcome.metrics = metric_rows(self.entries.get("evaluate", {}))
-        path = outcome.folder / "metrics.csv"
-        if outcome.metrics and (outcome.stages["evaluate"].done or not path.is_file()):
-            from inmf_flow.evaluate import write_metrics_csv
-
-            write_metrics_csv(path, outcome.metrics)
+        write_metrics(outcome)
 
 
 def _receipts(future: Any, task: Task) -> list[Receipt]:

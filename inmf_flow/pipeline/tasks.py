@@ -10,13 +10,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inmf_flow.errors import AudioError, InmfError, ModelFileError, StoreError
+from inmf_flow.errors import ArgumentError, AudioError, InmfError, ModelFileError, StoreError
 from inmf_flow.files import digest_bytes
 from inmf_flow.pipeline.ledger import Entry, Ledger, describe_output
 
 if TYPE_CHECKING:
     from inmf_flow.points import PointSet
     from inmf_flow.separate import Dictionary
+    from inmf_flow.store import PointsStore
 
 STORE = "points.zarr"
 # Audio is read in blocks of this many samples a channel; results do not depend on it.
@@ -38,7 +39,7 @@ class Task:
     items
         (item, inputs, payload) of those to be done.
     kept
-        Entries of the batch's items that still hold, for the record.
+        (entry, payload) of the batch's items that still hold, for the record.
     settings
         What the stage needs to know, as plain data.
     """
@@ -47,7 +48,7 @@ class Task:
     batch: str
     run_folder: Path
     items: tuple[tuple[str, Mapping[str, str], Mapping[str, Any]], ...]
-    kept: tuple[Entry, ...]
+    kept: tuple[tuple[Entry, Mapping[str, Any]], ...]
     settings: Mapping[str, Any]
 
 
@@ -64,7 +65,8 @@ def run_task(task: Task) -> list[Receipt]:
     """Do a batch. An item that fails is recorded with its reason and does not touch the others."""
     _quiet_worker()
     receipts = _STAGES[task.stage](task)
-    entries = {entry.item: entry for entry in (*task.kept, *(receipt.entry for receipt in receipts))}
+    kept = [entry for entry, _ in task.kept]
+    entries = {entry.item: entry for entry in (*kept, *(receipt.entry for receipt in receipts))}
     Ledger(task.run_folder).write(task.stage, task.batch, [entries[item] for item in sorted(entries)])
     return receipts
 
@@ -120,9 +122,9 @@ def _analyze(task: Task) -> list[Receipt]:
         for item, inputs, payload in task.items
     ]
     keys = {receipt.entry.item: receipt.entry.key for receipt in receipts if receipt.entry.status == "done"}
-    for entry in task.kept:
+    for entry, payload in task.kept:
         if entry.status == "done":
-            found[entry.item] = store.read_item(entry.extra["part"], entry.item)
+            found[entry.item] = _stored_points(store, entry, Path(payload["path"]), task)
             keys[entry.item] = entry.key
     if not keys:
         return receipts
@@ -131,9 +133,17 @@ def _analyze(task: Task) -> list[Receipt]:
     outputs = describe_output(task.run_folder, task.run_folder / STORE / "manifest" / f"{part}.json")
     placed = [_placed(receipt.entry, part, outputs) for receipt in receipts]
     # Entries that were kept now lie in the new part too.
-    moved = [_placed(entry, part, outputs) for entry in task.kept]
+    moved = [_placed(entry, part, outputs) for entry, _ in task.kept]
     done = [Receipt(entry, r.seconds, r.notes) for entry, r in zip(placed, receipts, strict=True)]
     return done + [Receipt(entry, 0.0, ("moved",)) for entry in moved]
+
+
+def _stored_points(store: PointsStore, entry: Entry, path: Path, task: Task) -> PointSet:
+    try:
+        return store.read_item(entry.extra["part"], entry.item)
+    except StoreError:
+        # Damaged: the audio is as it was, or the entry would not hold.
+        return _points_of(path, task.settings)
 
 
 def _take_points(
@@ -166,11 +176,12 @@ def _fit_source(
 
     target = task.run_folder / "models" / f"{source}.safetensors"
     notes: list[str] = []
+    left_out: dict[str, str] = {}
     if "model" in payload:
         model = INMF.load(payload["model"])
         files = [Path(payload["model"]).name]
     else:
-        sets, files = _training_points(payload, task, notes)
+        sets, files = _training_points(source, payload, task, notes, left_out)
         options = task.settings["fit"]
         model = INMF(n_components=task.settings["components"][source], **options).fit(PointSet.end_to_end(sets))
         model.provenance = {
@@ -185,15 +196,18 @@ def _fit_source(
         "n_components": int(model.n_components),
         "n_iter": model.n_iter_,
         "divergence_curve": [[i, value] for i, value in model.divergence_curve_],
+        "left_out": left_out,
         "notes": notes,
     }
 
 
-def _training_points(payload: Mapping[str, Any], task: Task, notes: list[str]) -> tuple[list[PointSet], list[str]]:
+def _training_points(
+    source: str, payload: Mapping[str, Any], task: Task, notes: list[str], left_out: dict[str, str]
+) -> tuple[list[PointSet], list[str]]:
     """Read a source's points from the store; damaged ones are made again from the audio."""
     from inmf_flow.store import PointsStore
 
-    sets, files, failures = [], [], []
+    sets, files = [], []
     for item, path in payload["items"].items():
         try:
             if payload["parts"] is None:
@@ -207,22 +221,24 @@ def _training_points(payload: Mapping[str, Any], task: Task, notes: list[str]) -
                     notes.append(f"stored points were damaged and made again from the audio: {error}")
                     points = _points_of(Path(path), task.settings)
         except (AudioError, OSError) as error:
-            failures.append(str(error))
+            left_out[item] = str(error)
             continue
         sets.append(points)
         files.append(Path(path).name)
-    notes.extend(f"left out of the fit: {failure}" for failure in failures)
     if not sets:
-        raise AudioError(
-            "none of the training files could be used", got=f"{len(payload['items'])} files", where=task.batch
-        )
+        reasons = list(left_out.values())[:3] or [f"{len(payload['items'])} files whose analysis failed"]
+        raise AudioError("none of its training files could be used", where=source, got="; ".join(reasons))
     return sets, files
 
 
 def _separate(task: Task) -> list[Receipt]:
     """Separate a batch of mixtures with the sources' dictionaries."""
     models = task.settings["models"]
-    dictionary = _dictionary(tuple((name, path, digest) for name, (path, digest) in models.items()))
+    try:
+        dictionary = _dictionary(tuple((name, path, digest) for name, (path, digest) in models.items()))
+    except ArgumentError as error:
+        # No mixture's fault: these models cannot be used together.
+        raise ModelFileError(str(error)) from error
     return [
         _attempt(item, inputs, lambda i=item, p=payload: _separate_item(i, p, dictionary, task))  # type: ignore[misc]
         for item, inputs, payload in task.items

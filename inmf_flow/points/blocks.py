@@ -31,9 +31,12 @@ def _magnitudes(values: ArrayLike) -> Float32:
     array = np.asarray(values)
     if np.iscomplexobj(array):
         raise PointsError("magnitudes are complex", expected="non-negative reals", hint="Pass their absolute values.")
-    array = np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, dtype=np.float32)
     if np.isinf(array).any():
         raise PointsError("magnitudes hold infinite values", expected="finite values, or NaN for missing points")
+    if (array < 0).any():
+        raise PointsError("magnitudes are negative", expected="non-negative reals", hint="Pass their absolute values.")
     return array
 
 

@@ -126,19 +126,17 @@ class PointSet:
         """
         if not parts:
             raise PointsError("there is nothing to lay end to end", expected="at least one point set")
-        joined: PointSet | None = None
+        placed: list[PointSet] = []
         clock = 0.0
         for part in parts:
-            placed = replace(
-                part,
-                blocks=tuple(block.shifted(clock) for block in part.blocks),
-                duration=clock + part.end,
-                synthesis=None,
-            )
-            joined = placed if joined is None else joined + placed
+            blocks = tuple(block.shifted(clock) for block in part.blocks)
+            placed.append(replace(part, blocks=blocks, duration=clock + part.end, synthesis=None))
             clock += part.end + gap
-        assert joined is not None
-        return joined
+        while len(placed) > 1:
+            # In pairs, since one by one takes time that grows with the square of the number of recordings.
+            pairs = [placed[i : i + 2] for i in range(0, len(placed), 2)]
+            placed = [pair[0] + pair[1] if len(pair) == 2 else pair[0] for pair in pairs]
+        return placed[0]
 
     @staticmethod
     def consecutive(parts: Iterable[PointSet]) -> PointSet:
@@ -205,7 +203,9 @@ class PointSet:
         return replace(self, blocks=tuple(b.without_coefficients() for b in self.blocks), synthesis=None)
 
     def channel(self, index: int) -> PointSet:
-        """Return one channel's points."""
+        """Return one channel's points; `PointsError` where there is no such channel."""
+        if not -self.channels <= index < self.channels:
+            raise PointsError("there is no such channel", got=index, expected=f"0 to {self.channels - 1}")
         blocks: list[Block] = []
         for block in self.blocks:
             many = block.magnitudes.ndim == (3 if isinstance(block, GridBlock) else 2)

@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inmf_flow.errors import ArgumentError
-from inmf_flow.factorize import INMF, Activations, fit_activations
+from inmf_flow.factorize import INMF, Activations, fit_activations, get_divergence
+from inmf_flow.factorize.model import EDGE
 from inmf_flow.points import GridBlock, PointSet
 from inmf_flow.separate.masks import Mask, source_gains
-
-# A bin at the very edge of what a model saw must not fall outside by a rounding error.
-_EDGE = 1 + 1e-9
 
 
 class Dictionary:
@@ -38,9 +36,10 @@ class Dictionary:
             raise ArgumentError("there is no model to separate with", expected="one model a source")
         self.names = list(models)
         self.models = [models[name] for name in self.names]
-        for what in ("power", "beta_loss"):
-            values = {name: getattr(model, what) for name, model in models.items()}
-            if len(set(values.values())) > 1:
+        rules = {name: get_divergence(model.beta_loss) for name, model in models.items()}
+        for what, distinct in (("power", {model.power for model in models.values()}), ("beta_loss", {*rules.values()})):
+            if len(distinct) > 1:
+                values = {name: getattr(model, what) for name, model in models.items()}
                 raise ArgumentError(
                     f"the models were fitted with different values of {what}",
                     got=", ".join(f"{name}: {value}" for name, value in values.items()),
@@ -48,6 +47,7 @@ class Dictionary:
                 )
         self.power = self.models[0].power
         self.beta_loss = self.models[0].beta_loss
+        self.weights = "uniform" if all(model.weights == "uniform" for model in self.models) else "area"
         self.max_frequency = min(model.max_frequency_ for model in self.models)
         self._cached: tuple[NDArray[np.float64], NDArray[np.float32]] | None = None
 
@@ -63,8 +63,15 @@ class Dictionary:
 
         Points that some model has never seen have no say.
         """
-        seen = points.below(self.max_frequency * _EDGE)
-        return fit_activations(seen, self.templates, power=self.power, beta_loss=self.beta_loss, max_iter=max_iter)
+        seen = points.below(self.max_frequency * EDGE)
+        return fit_activations(
+            seen,
+            self.templates,
+            power=self.power,
+            beta_loss=self.beta_loss,
+            max_iter=max_iter,
+            weights=self.weights,
+        )
 
     def gains(self, points: PointSet, mask: Mask, max_iter: int) -> list[list[NDArray[np.float32]]]:
         """Return for each source one array of gains per block, of the shape of the block's magnitudes.
@@ -94,7 +101,7 @@ class Dictionary:
                     models.append(w[:, first:last] @ h[first:last])
                 else:
                     models.append(np.einsum("pk,kp->p", w[:, first:last], h[first:last]))
-            unseen = block.frequencies > self.max_frequency * _EDGE
+            unseen = block.frequencies > self.max_frequency * EDGE
             for model in models:
                 model[unseen] = 0
             for gains, blocks in zip(source_gains(models, self.power, mask), per_source, strict=True):

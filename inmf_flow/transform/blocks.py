@@ -33,7 +33,8 @@ class SlidingAudio:
     def window(self, start: int, stop: int) -> tuple[NDArray[Any], int]:
         """Return audio [channels, samples] of [start, stop) as far as it exists, and the first sample's index.
 
-        ``start`` must not go back before an earlier window's: what lies before it is forgotten.
+        ``start`` must not go back before an earlier window's: what lies before it is forgotten, and asking for it
+        raises `TransformError`.
         """
         start = max(start, 0)
         # One sample more, so that the end of the recording is noticed when it is reached, not a block later.
@@ -48,8 +49,13 @@ class SlidingAudio:
             self._offset += self._held.pop(0).shape[-1]
         if not self._held:
             raise TransformError("the audio is empty")
+        if start < self._offset:
+            raise TransformError("audio that was left behind is asked for", got=start, expected=f">= {self._offset}")
         if len(self._held) > 1:
+            # Copied without what lies before the window, or all that was ever read would stay in the first piece.
+            self._held[0] = self._held[0][..., start - self._offset :]
             self._held = [np.concatenate(self._held, axis=-1)]
+            self._offset = start
         return self._held[0][..., start - self._offset : max(stop - self._offset, 0)], start
 
 
@@ -73,6 +79,8 @@ def analyze_in_blocks(
     block_length
         Samples whose points are made at a time; memory grows with it, not with the recording.
     """
+    if block_length < 1:
+        raise TransformError("blocks must hold samples", got=f"block_length {block_length}", expected="1 or more")
     audio = SlidingAudio(blocks)
     left, right = transform.halo(sample_rate)
     start = 0

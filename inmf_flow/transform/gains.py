@@ -18,7 +18,7 @@ def resolve_gains(points: PointSet, gains: Gains | None, where: str) -> list[NDA
     Raises
     ------
     TransformError
-        When their number or shapes do not fit the blocks, or a gain is not finite.
+        When their number or shapes do not fit the blocks, or a gain is not a finite real number.
     """
     if gains is None:
         return None
@@ -45,6 +45,8 @@ def resolve_gains(points: PointSet, gains: Gains | None, where: str) -> list[NDA
                 got=f"shape {array.shape}",
                 expected=f"one that broadcasts to {block.magnitudes.shape}",
             )
+        if array.dtype.kind not in "fiub":
+            raise TransformError(f"the gains of block {number} are not real numbers", where=where, got=array.dtype)
         if not np.isfinite(array).all():
             raise TransformError(f"the gains of block {number} are not all finite", where=where)
     return arrays

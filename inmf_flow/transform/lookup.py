@@ -9,7 +9,7 @@ from inmf_flow.registry import parse_choice, parse_spec, transforms
 from inmf_flow.transform.contract import Transform
 
 
-def get_transform(spec: str, **options: Any) -> Transform:
+def get_transform(spec: str, /, **options: Any) -> Transform:
     """Return a transform by name.
 
     Parameters

@@ -34,8 +34,10 @@ def window_samples(name: str, length: int) -> NDArray[np.float64]:
         if match is None:
             raise ValueError("not a name")
         parameters = [float(value) for value in (match[2] or "").split(",") if value.strip()]
-        window = np.asarray(get_window((match[1], *parameters) if parameters else match[1], length), np.float64)
-    except (ValueError, TypeError):
+        # Parameters out of range are told by the samples that they give.
+        with np.errstate(all="ignore"):
+            window = np.asarray(get_window((match[1], *parameters) if parameters else match[1], length), np.float64)
+    except (ValueError, TypeError, IndexError):
         raise ValueError(
             f"no window {name!r}: expected sqrt_hann, hann, hamming, blackman, boxcar, kaiser(8.6) "
             "or another of scipy.signal.get_window"

@@ -41,7 +41,8 @@ class StftConfig(TransformConfig):
     )
     calibration: Calibration = Field(
         "tone",
-        description="tone: a sinusoid of amplitude 1 has magnitude 1; noise: white noise of variance 1 has mean square 1.",
+        description="tone: a sinusoid of amplitude 1 has magnitude 1; noise: white noise of variance 1 has mean "
+        "square 1.",
     )
 
     @model_validator(mode="after")
@@ -124,6 +125,10 @@ class Stft(Transform):
     def analyze(self, audio: ArrayLike, sample_rate: int, *, span: Span | None = None) -> PointSet:
         """Return one grid block; see `Transform.analyze`."""
         samples, mono = as_channels(audio, self.name)
+        if not sample_rate > 0 or sample_rate % 1:
+            raise TransformError(
+                "the sample rate is not a positive whole number", where=self.name, got=sample_rate, expected="hertz"
+            )
         span = span or Span.whole(samples.shape[-1])
         first, count = self._frames(span)
         padded = self._with_context(samples, span, first, count)

@@ -98,9 +98,7 @@ def _not_installed(at: Finding, kind: str, name: str, known: Iterable[str]) -> F
     return Finding(at.path, what, at.at_key)
 
 
-def _check_options(
-    cls: type, choice: Choice, path: Path, texts: _Texts
-) -> tuple[list[Finding], dict[str, Any] | None]:
+def _check_options(cls: type, choice: Choice, path: Path, texts: _Texts) -> tuple[list[Finding], dict[str, Any] | None]:
     config_class = getattr(cls, "Config", None)
     if not (isinstance(config_class, type) and issubclass(config_class, BaseModel)):
         return [Finding(path, f"the plugin of {choice.name!r} has no Config, so it cannot be used")], None
@@ -108,9 +106,7 @@ def _check_options(
         return [], config_class.model_validate(choice.options).model_dump(mode="json")
     except ValidationError as error:
         return findings_of(error, config_class, choice.options, at=path, texts=texts), None
-    except (
-        Exception
-    ) as error:  # a plugin's validator may raise anything; it must not take the others' errors away
+    except Exception as error:  # a plugin's validator may raise anything; it must not take the others' errors away
         return [Finding(path, f"{dotted(path)}: {_first_line(error)}")], None
 
 
@@ -202,7 +198,5 @@ def _listed(value: object, path: Path) -> list[tuple[Path, str]]:
     if isinstance(value, str):
         return [(path, value)]
     if isinstance(value, list | tuple):
-        return [
-            ((*path, index), name) for index, name in enumerate(value[:MAX_NAMES]) if isinstance(name, str)
-        ]
+        return [((*path, index), name) for index, name in enumerate(value[:MAX_NAMES]) if isinstance(name, str)]
     return []

@@ -65,9 +65,7 @@ class Choice(Section):
     @property
     def spec(self) -> str:
         """The choice as ``name:key=value,...``, for options that are single values."""
-        values = {
-            key: value if isinstance(value, str) else spell(value) for key, value in self.options.items()
-        }
+        values = {key: value if isinstance(value, str) else spell(value) for key, value in self.options.items()}
         return self.name + ":" * bool(values) + ",".join(f"{key}={value}" for key, value in values.items())
 
     def as_json(self) -> dict[str, Any]:
@@ -199,9 +197,7 @@ _LIST_OF_TEXT = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 
 Text = Annotated[_Raw, AfterValidator(_text), WithJsonSchema(_TEXT)]
 FilePath = Annotated[Text, BeforeValidator(lambda v: os.fspath(v) if isinstance(v, os.PathLike) else v)]
 Name = Annotated[_Raw, AfterValidator(_name), WithJsonSchema(_TEXT)]
-Texts = Annotated[
-    tuple[Text, ...], Field(min_length=1), BeforeValidator(_listed), WithJsonSchema(_LIST_OF_TEXT)
-]
+Texts = Annotated[tuple[Text, ...], Field(min_length=1), BeforeValidator(_listed), WithJsonSchema(_LIST_OF_TEXT)]
 Names = Annotated[
     tuple[Text, ...],
     Field(min_length=1, max_length=MAX_NAMES),

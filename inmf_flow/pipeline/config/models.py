@@ -168,9 +168,7 @@ class Pipeline(Section):
     separate: Annotated[Separate, BeforeValidator(_empty_if_null)] = Field(
         default=Separate(), description="How mixtures are separated."
     )
-    evaluate: Evaluate | None = Field(
-        default=None, description="How separated audio is scored; null: it is not."
-    )
+    evaluate: Evaluate | None = Field(default=None, description="How separated audio is scored; null: it is not.")
     report: Annotated[Report, BeforeValidator(_empty_if_null)] = Field(
         default=Report(), description="What the report page shows."
     )

@@ -18,9 +18,7 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
         key, equals, value = text.partition("=")
         label = _label(key)
         if not equals or not key.strip():
-            document.problems.append(
-                Problem(_label(text), None, None, "expected KEY=VALUE, such as fit.max_iter=50")
-            )
+            document.problems.append(Problem(_label(text), None, None, "expected KEY=VALUE, such as fit.max_iter=50"))
             continue
         try:
             parsed = parse_text(value.strip(), label)

@@ -99,9 +99,7 @@ def _in_reading_order(problems: list[Problem]) -> list[Problem]:
 def _plain(value: Any, path: Path, findings: list[Finding], outer: tuple[int, ...] = ()) -> Any:
     """Copy data, noting what a pipeline file could not hold."""
     if id(value) in outer or len(path) > MAX_DEPTH:
-        findings.append(
-            Finding(path, f"{dotted(path)} is nested too deep, expected at most {MAX_DEPTH} levels")
-        )
+        findings.append(Finding(path, f"{dotted(path)} is nested too deep, expected at most {MAX_DEPTH} levels"))
         return None
     inner = (*outer, id(value))
     if isinstance(value, Mapping):

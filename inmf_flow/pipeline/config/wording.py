@@ -64,9 +64,7 @@ def _sentence(
         inside = f" in {dotted(full[:-1])}" if full[:-1] else ""
         expected = _describe_at(schema, path) or "a value"
         return f"the key {spell(path[-1])} is missing{inside}, expected {expected}"
-    subject = (
-        f"the name {spell(path[-1])}" if error["loc"][-1:] == ("[key]",) else dotted(full) or "the pipeline"
-    )
+    subject = f"the name {spell(path[-1])}" if error["loc"][-1:] == ("[key]",) else dotted(full) or "the pipeline"
     if error["type"] in ("value_error", "assertion_error"):
         reason = " ".join(str(context.get("error", error["msg"])).split())
         return f"{subject}: {reason}"
