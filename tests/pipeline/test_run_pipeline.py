@@ -1,0 +1,141 @@
+"""`run_pipeline` and the life-cycle hooks, from Python."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from inmf_flow import run_pipeline
+from inmf_flow.errors import ClusterError, ConfigError
+from inmf_flow.hookspecs import ItemOutcome, RunInfo, RunResult, StageInfo, hookimpl
+from inmf_flow.plugins import register_plugin, unregister_plugin
+
+
+class Recorder:
+    """A plugin that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Any]] = []
+
+    @hookimpl
+    def on_run_start(self, run: RunInfo) -> None:
+        self.events.append(("start", run))
+
+    @hookimpl
+    def on_item_end(self, outcome: ItemOutcome) -> None:
+        self.events.append(("item", outcome))
+
+    @hookimpl
+    def on_item_error(self, outcome: ItemOutcome) -> None:
+        self.events.append(("error", outcome))
+
+    @hookimpl
+    def on_run_end(self, result: RunResult) -> None:
+        self.events.append(("end", result))
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.events]
+
+
+class Raising:
+    """A plugin whose every hook fails."""
+
+    @hookimpl
+    def on_run_start(self, run: RunInfo) -> None:
+        raise RuntimeError("no")
+
+    @hookimpl
+    def on_item_end(self, outcome: ItemOutcome) -> None:
+        raise ValueError("no")
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    plugin = Recorder()
+    register_plugin(plugin, "recorder")
+    yield plugin
+    unregister_plugin("recorder")
+
+
+def test_hooks_are_told_of_every_item_in_order(fresh: Any, recorder: Recorder) -> None:
+    (fresh.folder / "mixtures" / "bad.wav").write_text("no")
+    outcome = run_pipeline(fresh.file, scheduler=fresh.scheduler)
+    assert (recorder.names()[0], recorder.names()[-1]) == ("start", "end")
+    assert Counter(recorder.names()) == {"start": 1, "item": 13, "error": 1, "end": 1}
+    start = recorder.events[0][1]
+    assert (start.name, start.folder) == ("voices", fresh.output)
+    assert start.stages["analyze"] == StageInfo(4, 4)
+    assert list(start.stages) == ["analyze", "fit", "separate", "evaluate", "report"]
+    stages = [event.stage for name, event in recorder.events if name in ("item", "error")]
+    assert stages == sorted(stages, key=list(start.stages).index), "stages overlap"
+    assert Counter(stages) == {"analyze": 4, "fit": 2, "separate": 4, "evaluate": 3, "report": 1}
+    (error,) = [event for name, event in recorder.events if name == "error"]
+    assert (error.stage, error.item, error.status) == ("separate", "bad", "failed")
+    assert "cannot be read as audio" in error.reason
+    end = recorder.events[-1][1]
+    assert (end.name, end.status) == ("voices", "failed")
+    assert end.counts == outcome.counts
+    assert end.counts["separate"] == {"done": 3, "reused": 0, "failed": 1}
+    assert 0 < end.seconds == outcome.seconds
+
+
+def test_a_run_with_nothing_to_do_only_begins_and_ends(project: Any, recorder: Recorder) -> None:
+    outcome = run_pipeline(project.file)
+    assert recorder.names() == ["start", "end"]
+    assert all(stage.todo == 0 for stage in recorder.events[0][1].stages.values())
+    assert outcome.did_nothing
+    assert outcome.status == "done"
+    assert {item: list(sources) for item, sources in outcome.estimates.items()} == {
+        item: ["male", "female"] for item in ("one", "two", "wide")
+    }
+    assert len(outcome.metrics) == 6
+    assert outcome.report == project.output / "report.html"
+
+
+def test_a_hook_that_raises_does_not_stop_the_run(project: Any) -> None:
+    register_plugin(Raising(), "raising")
+    try:
+        outcome = run_pipeline(project.file, scheduler=project.scheduler, overrides=["separate.max_iter=2"])
+    finally:
+        unregister_plugin("raising")
+    assert outcome.status == "done"
+    assert outcome.counts["separate"]["done"] == 3
+
+
+def test_a_mapping_is_relative_to_the_working_directory(
+    project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.folder)
+    outcome = run_pipeline(yaml.safe_load(project.file.read_text()))
+    assert outcome.did_nothing
+    assert outcome.folder == project.output
+
+
+def test_the_output_folder_may_be_elsewhere(project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = run_pipeline(project.file, output="somewhere/else", scheduler=project.scheduler)
+    assert outcome.folder == tmp_path / "somewhere" / "else"
+    assert outcome.estimates["one"]["male"].is_file()
+
+
+def test_errors_are_exceptions_of_the_one_tree(fresh: Any) -> None:
+    with pytest.raises(ConfigError, match="no audio file matches"):
+        run_pipeline(fresh.file, overrides=["corpus.mixtures=nothing/*.wav"])
+    with pytest.raises(ConfigError, match="not a folder"):
+        run_pipeline(fresh.file, output=fresh.file)
+    with pytest.raises(ClusterError, match="TLS"):
+        run_pipeline(fresh.file, scheduler="tcp://10.0.0.1:8786")
+
+
+def test_a_run_that_found_no_cluster_is_told_to_hooks_and_can_go_on(fresh: Any, recorder: Recorder) -> None:
+    with pytest.raises(ClusterError):
+        run_pipeline(fresh.file, scheduler="tcp://10.0.0.1:8786")
+    assert fresh.document()["status"] == "failed"
+    assert recorder.names() in (["end"], ["start", "end"])
+    fresh.run()
+    assert fresh.document()["status"] == "done"
