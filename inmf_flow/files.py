@@ -76,6 +76,15 @@ def exclusive_write(path: Path | str, content: bytes | str) -> bool:
             os.link(temporary, path)
         except FileExistsError:
             return False
+        except OSError:
+            # A file system without hard links: then the name appears first, and readers rely on a checksum.
+            try:
+                with path.open("xb") as stream:
+                    stream.write(data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            except FileExistsError:
+                return False
         fsync_folder(path.parent)
         return True
     finally:

@@ -59,3 +59,11 @@ def test_public_names_are_listed_and_importable() -> None:
     for name in inmf_flow.__all__:
         assert hasattr(inmf_flow, name), name
         assert name in dir(inmf_flow)
+
+
+@pytest.mark.parametrize(
+    "first", ["inmf_flow.separate", "import inmf_flow.separate", "from inmf_flow.separate import Dictionary"]
+)
+def test_separate_can_be_called_whatever_was_imported_before(first: str) -> None:
+    code = f"import inmf_flow; {first}; from inmf_flow import separate; assert callable(separate); "
+    _modules_after(code + "from inmf_flow.separate import Mask; assert callable(inmf_flow.separate)")

@@ -211,3 +211,16 @@ def test_the_digest_of_a_file_is_that_of_its_whole_content(tmp_path: Path, size:
     (tmp_path / "a").write_bytes(content)
     assert digest_file(tmp_path / "a") == hashlib.blake2b(content, digest_size=16).hexdigest()
     assert digest_file(str(tmp_path / "a")) == digest_file(tmp_path / "a")
+
+
+def test_exclusive_write_works_on_a_file_system_without_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert exclusive_write(tmp_path / "record", b"first")
+    assert not exclusive_write(tmp_path / "record", b"second")
+    assert (tmp_path / "record").read_bytes() == b"first"
+    assert [path.name for path in tmp_path.iterdir()] == ["record"]

@@ -49,7 +49,7 @@ def _refused(done: Any, *words: str, code: int = 2) -> None:
         assert word in line
 
 
-def test_fit_learns_a_model_from_files_and_folders(corpus: Any, inmf: Program, tmp_path: Path) -> None:
+def test_fit_learns_a_model_from_files_and_folders(corpus: Any, inmf: Program, inside: Program, tmp_path: Path) -> None:
     model = tmp_path / "new" / "voice.safetensors"
     spec = ["--transform", "stft:n_fft=512", "--components", 3, "--max-iter", 10]
     done = inmf("fit", corpus.folder / "male", *spec, "-o", model)
@@ -62,18 +62,18 @@ def test_fit_learns_a_model_from_files_and_folders(corpus: Any, inmf: Program, t
     assert loaded.n_components == 3
     assert loaded.provenance["files"] == ["a.wav", "b.wav"]
     again = tmp_path / "again.safetensors"
-    inmf("fit", corpus.folder / "male/a.wav", corpus.folder / "male/b.wav", *spec, "-o", again)
+    inside("fit", corpus.folder / "male/a.wav", corpus.folder / "male/b.wav", *spec, "-o", again)
     assert again.read_bytes() == model.read_bytes()
 
 
-def test_fit_leaves_out_what_it_cannot_read(corpus: Any, inmf: Program, tmp_path: Path) -> None:
+def test_fit_leaves_out_what_it_cannot_read(corpus: Any, inside: Program, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("no")
     spec = ["--transform", "stft:n_fft=512", "--components", 2, "--max-iter", 5]
-    done = inmf("fit", corpus.folder / "male/a.wav", tmp_path / "text.wav", *spec, "-o", tmp_path / "m.safetensors")
+    done = inside("fit", corpus.folder / "male/a.wav", tmp_path / "text.wav", *spec, "-o", tmp_path / "m.safetensors")
     assert done.code == 1
     assert f"inmf: left out: {tmp_path}/text.wav: the file cannot be read as audio" in done.err
     assert "from 1 files" in done.out
-    done = inmf("fit", tmp_path / "text.wav", tmp_path / "gone.wav", *spec, "-o", tmp_path / "n.safetensors")
+    done = inside("fit", tmp_path / "text.wav", tmp_path / "gone.wav", *spec, "-o", tmp_path / "n.safetensors")
     assert done.code == 1
     assert "none of the files could be used" in done.err
     assert not (tmp_path / "n.safetensors").exists()
@@ -200,10 +200,10 @@ def test_report_is_written_again_from_the_folder(first_run: Any, inmf: Program, 
     project = first_run[0].copy(tmp_path / "project")
     page = project.output / "report.html"
     page.unlink()
-    done = inmf("report", project.output, "--items", 1)
+    done = inmf("report", project.output, "--items", 0)
     assert done.code == 0, done.err
     assert done.out == f"{page}\n"
-    assert page.read_text().count("<audio") < 9
+    assert "<audio" not in page.read_text()
 
 
 def test_report_refuses_what_is_no_run(inside: Program, tmp_path: Path) -> None:

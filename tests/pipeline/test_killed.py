@@ -158,7 +158,7 @@ def test_an_interrupted_run_says_so_leaves_nobody_behind_and_goes_on(
 
 
 def test_a_run_whose_workers_are_killed_finishes(fresh: Any) -> None:
-    long = ["--set", "fit.max_iter=1000", "--set", "fit.tol=0"]
+    long = ["--set", "fit.max_iter=400", "--set", "fit.tol=0"]
     with running(fresh, *long) as driver:
         driver.wait_for(lambda lines: any("analyse female/b" in line for line in lines))
         time.sleep(0.3)
