@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from inmf_flow.factorize import INMF, Activations
     from inmf_flow.pipeline import run_pipeline
     from inmf_flow.points import PointSet
-    from inmf_flow.separate import separate
+    from inmf_flow.separation import separate
     from inmf_flow.store import open_points
     from inmf_flow.transform import get_transform
 
@@ -25,7 +25,7 @@ _HOMES = {
     "get_transform": "inmf_flow.transform",
     "open_points": "inmf_flow.store",
     "run_pipeline": "inmf_flow.pipeline",
-    "separate": "inmf_flow.separate",
+    "separate": "inmf_flow.separation",
 }
 
 __all__ = [

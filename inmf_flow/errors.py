@@ -85,6 +85,10 @@ class AudioNotFoundError(AudioError, FileNotFoundError):
     """An audio file is not there."""
 
 
+class OutputError(InmfError, OSError):
+    """A file cannot be written: no space, no permission."""
+
+
 class PointsError(InmfError, ValueError):
     """A point set is malformed, or cannot do what was asked of it."""
 

@@ -65,6 +65,7 @@ def test_every_class_is_documented_and_caught_as_ours(cls: type[InmfError]) -> N
         ("ConfigError", ValueError),
         ("ModelFileError", ValueError),
         ("NotFittedError", AttributeError),
+        ("OutputError", OSError),
         ("PluginError", RuntimeError),
         ("PointsError", ValueError),
         ("StoreError", ValueError),

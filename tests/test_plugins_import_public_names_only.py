@@ -19,7 +19,7 @@ PUBLIC_MODULES = {
     "inmf_flow.plugins",
     "inmf_flow.points",
     "inmf_flow.registry",
-    "inmf_flow.separate",
+    "inmf_flow.separation",
     "inmf_flow.store",
     "inmf_flow.testing",
     "inmf_flow.transform",

@@ -49,9 +49,7 @@ def as_count(value: Any, name: str, unit: str, minimum: int = 1) -> int:
     numeric = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     # Also refuses NaN and infinity, which equal no floor of theirs.
     if not numeric or value != value // 1 or value < minimum:
-        raise ArgumentError(
-            f"{name} must be a whole number of {unit}", got=repr(value), expected=f"at least {minimum}"
-        )
+        raise ArgumentError(f"{name} must be a whole number of {unit}", got=repr(value), expected=f"at least {minimum}")
     return int(value)
 
 

@@ -156,9 +156,7 @@ def _check_path(path: Path) -> None:
     if stat.S_ISDIR(mode):
         raise AudioError("a folder is not an audio file", where=path, expected="a file")
     if not stat.S_ISREG(mode):
-        raise AudioError(
-            "a pipe, socket or device is not an audio file", where=path, expected="a regular file"
-        )
+        raise AudioError("a pipe, socket or device is not an audio file", where=path, expected="a regular file")
     if not os.access(path, os.R_OK):
         raise AudioError("the audio file cannot be read", where=path, got="permission denied")
     if path.stat().st_size == 0:
@@ -168,9 +166,7 @@ def _check_path(path: Path) -> None:
 
 
 def _headerless(path: Path) -> AudioError:
-    return AudioError(
-        "headerless audio does not say its sample rate, channels and encoding", where=path, hint=_CONVERT
-    )
+    return AudioError("headerless audio does not say its sample rate, channels and encoding", where=path, hint=_CONVERT)
 
 
 def _describe(stream: Any, path: Path) -> AudioInfo:

@@ -48,9 +48,7 @@ class StreamResampler:
         self._rates = as_count(from_rate, "from_rate", "hertz"), as_count(to_rate, "to_rate", "hertz")
         self._channels = as_count(channels, "channels", "channels")
         self._dtype = np.dtype(dtype)
-        self._stream = soxr.ResampleStream(
-            *self._rates, self._channels, dtype=self._dtype.name, quality=_QUALITY
-        )
+        self._stream = soxr.ResampleStream(*self._rates, self._channels, dtype=self._dtype.name, quality=_QUALITY)
         self._taken = 0
         self._given = 0
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from inmf_flow.audio.arrays import as_audio, as_count
-from inmf_flow.errors import ArgumentError, AudioError
+from inmf_flow.errors import ArgumentError, AudioError, OutputError
 from inmf_flow.files import atomic_path
 
 _FLOAT_TAG = 3
@@ -91,9 +91,7 @@ class WavWriter:
     def write(self, block: ArrayLike) -> None:
         """Append a block, [channels, n] (or [n] where there is one channel)."""
         if self._stream is None:
-            raise ArgumentError(
-                "the WAV file is not open", where=self.path, hint="Use WavWriter in a with statement."
-            )
+            raise ArgumentError("the WAV file is not open", where=self.path, hint="Use WavWriter in a with statement.")
         array = as_audio(block)
         samples = np.atleast_2d(array)
         if samples.shape[0] != self.channels:
@@ -161,9 +159,7 @@ class WavWriter:
         ds64 = struct.pack("<QQQI", riff, data, self.frames, 0) if large else bytes(28)
         align = self.channels * _BYTES
         byte_rate = min(self.sample_rate * align, _UINT32_MAX)  # a hint to players; saturates
-        fmt = struct.pack(
-            "<HHIIHHH", _FLOAT_TAG, self.channels, self.sample_rate, byte_rate, align, 8 * _BYTES, 0
-        )
+        fmt = struct.pack("<HHIIHHH", _FLOAT_TAG, self.channels, self.sample_rate, byte_rate, align, 8 * _BYTES, 0)
         return b"".join(
             [
                 b"RF64" if large else b"RIFF",
@@ -177,8 +173,8 @@ class WavWriter:
             ]
         )
 
-    def _failure(self, error: OSError) -> AudioError:
-        return AudioError("the file cannot be written", where=self.path, got=error.strerror or str(error))
+    def _failure(self, error: OSError) -> OutputError:
+        return OutputError("the file cannot be written", where=self.path, got=error.strerror or str(error))
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+_MOST_NAMES = 5
+
 
 def evaluate(
     estimates: Annotated[Path, typer.Option(metavar="DIR", help="Folder of ITEM/SOURCE.wav (or flac, ...).")],
@@ -28,10 +30,13 @@ def evaluate(
     print_metrics(result.rows)
     for item, reason in result.failures.items():
         typer.echo(f"inmf: failed: {item}: {reason}", err=True)
+    if result.missing:
+        names = ", ".join(result.missing[:_MOST_NAMES]) + ", ..." * (len(result.missing) > _MOST_NAMES)
+        typer.echo(f"inmf: {len(result.missing)} items with references have no estimates: {names}", err=True)
     if json is not None:
         from inmf_flow.cli.summary import metrics_json
         from inmf_flow.files import atomic_write
 
-        atomic_write(json, metrics_json(result.rows, result.failures))
-    if result.failures:
+        atomic_write(json, metrics_json(result.rows, result.failures, result.missing))
+    if result.failures or result.missing:
         raise typer.Exit(1)

@@ -2,34 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from inmf_flow.factorize import INMF
+    from inmf_flow.points import PointSet
+    from inmf_flow.separation import Mask
+    from inmf_flow.transform import Transform
+
 _TRANSFORM_HELP = "A transform with its options, such as stft:n_fft=2048,hop_length=512"
+
+_Audio = Annotated[list[Path], typer.Argument(metavar="AUDIO...", help="Recordings (or folders) of one source.")]
+_ModelOutput = Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="The model file to write.")]
+_Components = Annotated[int, typer.Option(min=1, max=4096, help="Number of spectral templates.")]
+_Transforms = Annotated[
+    list[str] | None, typer.Option(metavar="SPEC", help=f"{_TRANSFORM_HELP}; repeatable. [default: stft]")
+]
+_Field = Annotated[str, typer.Option(metavar="SPEC", help="hat, network or matrix, with options.")]
+_BetaLoss = Annotated[str, typer.Option(help="The divergence: a name, or beta.")]
+_Power = Annotated[float, typer.Option(help="Exponent put on magnitudes.")]
+_Iterations = Annotated[int | None, typer.Option(min=1, help="Most iterations.")]
+_Seed = Annotated[int, typer.Option(min=0, help="Seed of the start.")]
+_FitRate = Annotated[
+    int | None, typer.Option(min=100, metavar="HERTZ", help="Resample to this rate first. [default: each file's]")
+]
+_Mixtures = Annotated[list[Path], typer.Argument(metavar="MIX...", help="Mixtures (or folders of them).")]
+_Models = Annotated[list[str], typer.Option(metavar="NAME=MODEL", help="A source and its model; repeatable.")]
+_Folder = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write to.")]
+_Transform = Annotated[str, typer.Option(metavar="SPEC", help=f"{_TRANSFORM_HELP}; it must be invertible.")]
+_Wiener = Annotated[
+    float | None, typer.Option(help="Exponent of the mask: 1 shares magnitudes, 2 powers. [default: 1]")
+]
+_PaperMask = Annotated[bool, typer.Option("--paper-mask", help="The published mask, whose estimates do not add up.")]
+_Updates = Annotated[int, typer.Option(min=1, help="Updates of the activations.")]
+_SeparateRate = Annotated[
+    int | None, typer.Option(min=100, metavar="HERTZ", help="Analyse at this rate. [default: each file's]")
+]
 
 
 def fit(
-    audio: Annotated[list[Path], typer.Argument(metavar="AUDIO...", help="Recordings (or folders) of one source.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="The model file to write.")],
-    components: Annotated[int, typer.Option(min=1, max=4096, help="Number of spectral templates.")] = 20,
-    transform: Annotated[
-        list[str] | None, typer.Option(metavar="SPEC", help=f"{_TRANSFORM_HELP}; repeatable. [default: stft]")
-    ] = None,
-    field: Annotated[str, typer.Option(metavar="SPEC", help="hat, network or matrix, with options.")] = "hat",
-    beta_loss: Annotated[str, typer.Option(help="The divergence: a name, or beta.")] = "kullback-leibler",
-    power: Annotated[float, typer.Option(help="Exponent put on magnitudes.")] = 0.5,
-    max_iter: Annotated[int | None, typer.Option(min=1, help="Most iterations.")] = None,
-    random_state: Annotated[int, typer.Option(min=0, help="Seed of the start.")] = 0,
-    sample_rate: Annotated[
-        int | None,
-        typer.Option(min=100, metavar="HERTZ", help="Resample to this rate first. [default: each file's]"),
-    ] = None,
+    audio: _Audio,
+    output: _ModelOutput,
+    components: _Components = 20,
+    transform: _Transforms = None,
+    field: _Field = "hat",
+    beta_loss: _BetaLoss = "kullback-leibler",
+    power: _Power = 0.5,
+    max_iter: _Iterations = None,
+    random_state: _Seed = 0,
+    sample_rate: _FitRate = None,
 ) -> None:
     """Learn one source's dictionary from recordings and write it to a model file."""
     from inmf_flow.corpus import find_files
-    from inmf_flow.errors import ArgumentError, AudioError
+    from inmf_flow.errors import ArgumentError
     from inmf_flow.transform import get_transform
 
     specs = transform or ["stft"]
@@ -38,96 +68,96 @@ def fit(
     if output.is_dir():
         raise ArgumentError("the model file is a folder", where=output, expected="a path such as voice.safetensors")
     from inmf_flow.factorize import INMF
-    from inmf_flow.points import PointSet
-    from inmf_flow.separate import analyze_file
 
     model = INMF(
-        components,
-        field=field,
-        beta_loss=beta_loss,
-        power=power,
-        max_iter=max_iter,
-        random_state=random_state,
+        components, field=field, beta_loss=beta_loss, power=power, max_iter=max_iter, random_state=random_state
     )
-    sets, used, failures = [], [], 0
-    for path in paths:
-        try:
-            sets.append(analyze_file(path, transforms, sample_rate))
-            used.append(path.name)
-        except AudioError as error:
-            failures += 1
-            typer.echo(f"inmf: left out: {error}", err=True)
-    if not sets:
-        raise AudioError("none of the files could be used", where="AUDIO", got=f"{len(paths)} files")
-    model.fit(PointSet.end_to_end(sets))
+    points, used = _points_of(paths, transforms, sample_rate)
+    model.fit(points)
     model.provenance = {"files": used, "transforms": specs, "sample_rate": sample_rate}
     model.save(output)
+    _print_fit(output, model, len(used))
+    if len(used) < len(paths):
+        raise typer.Exit(1)
+
+
+def _points_of(
+    paths: Sequence[Path], transforms: Sequence[Transform], sample_rate: int | None
+) -> tuple[PointSet, list[str]]:
+    """Return the points of all files that can be used, end to end, and the names of those files."""
+    from inmf_flow.errors import AudioError
+    from inmf_flow.points import PointSet
+    from inmf_flow.separation import analyze_file
+
+    sets, used = [], []
+    for path in paths:
+        with _going_on_after(path, "left out"):
+            sets.append(analyze_file(path, transforms, sample_rate))
+            used.append(path.name)
+    if not sets:
+        raise AudioError("none of the files could be used", where="AUDIO", got=f"{len(paths)} files")
+    return PointSet.end_to_end(sets), used
+
+
+def _print_fit(output: Path, model: INMF, files: int) -> None:
     first, last = model.divergence_curve_[0][1], model.divergence_curve_[-1][1]
     typer.echo(
-        f"{output}: {components} templates up to {model.max_frequency_:.0f} Hz from {len(used)} files, "
+        f"{output}: {model.n_components} templates up to {model.max_frequency_:.0f} Hz from {files} files, "
         f"divergence {first:.4g} -> {last:.4g} in {model.n_iter_} iterations"
     )
-    if failures:
-        raise typer.Exit(1)
 
 
 def separate(
-    mixtures: Annotated[list[Path], typer.Argument(metavar="MIX...", help="Mixtures (or folders of them).")],
-    model: Annotated[list[str], typer.Option(metavar="NAME=MODEL", help="A source and its model; repeatable.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write to.")],
-    transform: Annotated[str, typer.Option(metavar="SPEC", help=f"{_TRANSFORM_HELP}; it must be invertible.")] = "stft",
-    wiener: Annotated[
-        float | None, typer.Option(help="Exponent of the mask: 1 shares magnitudes, 2 powers. [default: 1]")
-    ] = None,
-    paper_mask: Annotated[
-        bool, typer.Option("--paper-mask", help="The published mask, whose estimates do not add up.")
-    ] = False,
-    max_iter: Annotated[int, typer.Option(min=1, help="Updates of the activations.")] = 100,
-    sample_rate: Annotated[
-        int | None,
-        typer.Option(min=100, metavar="HERTZ", help="Analyse at this rate. [default: each file's]"),
-    ] = None,
+    mixtures: _Mixtures,
+    model: _Models,
+    output: _Folder,
+    transform: _Transform = "stft",
+    wiener: _Wiener = None,
+    paper_mask: _PaperMask = False,
+    max_iter: _Updates = 100,
+    sample_rate: _SeparateRate = None,
 ) -> None:
     """Separate mixtures with dictionaries and write DIR/ITEM/SOURCE.wav for each mixture and source."""
     from inmf_flow.corpus import find_files, name_recordings
-    from inmf_flow.errors import ArgumentError, AudioError
     from inmf_flow.transform import get_transform
 
     chosen = get_transform(transform)
-    paths = _named_models(model)
+    models = _named_models(model)
     recordings = name_recordings(find_files(mixtures, "MIX"))
-    if wiener is not None and paper_mask:
-        raise ArgumentError("--wiener and --paper-mask exclude each other")
+    mask = _mask(wiener, paper_mask)
     from inmf_flow.factorize import INMF
-    from inmf_flow.separate import Dictionary, parse_mask, separate_file
+    from inmf_flow.separation import Dictionary, separate_file
 
-    mask = parse_mask("paper" if paper_mask else {"wiener": 1 if wiener is None else wiener})
-    dictionary = Dictionary({name: INMF.load(path) for name, path in paths.items()})
-    failures = 0
+    dictionary = Dictionary({name: INMF.load(path) for name, path in models.items()})
+    done = 0
     for recording in recordings:
-        try:
+        outputs: list[Path] = []
+        with _going_on_after(recording.path, "failed"):
+            folder = output / recording.item
             result = separate_file(
-                recording.path,
-                output / recording.item,
-                dictionary,
-                chosen,
-                mask=mask,
-                max_iter=max_iter,
-                sample_rate=sample_rate,
+                recording.path, folder, dictionary, chosen, mask=mask, max_iter=max_iter, sample_rate=sample_rate
             )
-        except AudioError as error:
-            failures += 1
-            typer.echo(f"inmf: failed: {error}", err=True)
-            continue
-        for path in result.outputs.values():
+            outputs += result.outputs.values()
+            done += 1
+        for path in outputs:
             typer.echo(path)
-    if failures:
+    if done < len(recordings):
         raise typer.Exit(1)
+
+
+def _mask(wiener: float | None, paper: bool) -> Mask:
+    from inmf_flow.errors import ArgumentError
+    from inmf_flow.separation import parse_mask
+
+    if wiener is not None and paper:
+        raise ArgumentError("--wiener and --paper-mask exclude each other")
+    return parse_mask("paper" if paper else {"wiener": 1 if wiener is None else wiener})
 
 
 def _named_models(given: list[str]) -> dict[str, Path]:
     """Return the model file of each source from NAME=MODEL, every file and name checked."""
     from inmf_flow.errors import ArgumentError
+    from inmf_flow.names import check_name
 
     models: dict[str, Path] = {}
     for text in given:
@@ -136,7 +166,20 @@ def _named_models(given: list[str]) -> dict[str, Path]:
             raise ArgumentError("not of the form NAME=MODEL", where="--model", got=repr(text))
         if name in models:
             raise ArgumentError(f"the source {name!r} is given twice", where="--model")
-        if "/" in name or "\\" in name or name.startswith("."):
-            raise ArgumentError("a source's name becomes a file's name", where="--model", got=repr(name))
-        models[name] = Path(path)
+        models[check_name(name, "--model")] = Path(path)
     return models
+
+
+@contextmanager
+def _going_on_after(path: Path, what: str) -> Iterator[None]:
+    """Say what is wrong with one file and go on; what is wrong with the command or a model stops it."""
+    from inmf_flow.errors import ArgumentError, InmfError, ModelFileError
+
+    try:
+        yield
+    except (ArgumentError, ModelFileError):
+        raise
+    except (InmfError, OSError) as error:
+        reason = str(error) or type(error).__name__
+        where = "" if str(path) in reason else f"{path}: "
+        typer.echo(f"inmf: {what}: {where}{reason}", err=True)

@@ -100,8 +100,8 @@ def print_metrics(rows: Sequence[MetricRow]) -> None:
         typer.echo("  ".join(cells).rstrip())
 
 
-def metrics_json(rows: Sequence[MetricRow], failures: Mapping[str, str]) -> str:
-    """Return scores, summary and failures as a JSON document; what is not finite becomes null."""
+def metrics_json(rows: Sequence[MetricRow], failures: Mapping[str, str], missing: Sequence[str]) -> str:
+    """Return scores, summary, failures and unscored items as a JSON document; what is not finite becomes null."""
     import json
     from dataclasses import asdict
 
@@ -118,6 +118,7 @@ def metrics_json(rows: Sequence[MetricRow], failures: Mapping[str, str]) -> str:
         "rows": [asdict(row) for row in rows],
         "summary": [dict(entry) for entry in summarize(rows)],
         "failures": dict(failures),
+        "missing": list(missing),
     }
     return json.dumps(clean(document), indent=1)
 

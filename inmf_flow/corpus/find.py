@@ -70,14 +70,13 @@ def find_files(patterns: Sequence[Path | str], where: str) -> list[Path]:
 
 
 def name_recordings(paths: Iterable[Path]) -> list[Recording]:
-    """Give each file a name: its stem, made unique by its folder's name or a number where two share it.
+    """Give each file a name: its stem, made unique by its folder's name, or by a number where that does not help.
 
     Names differ by more than case, and do not depend on the order of the paths.
     """
     paths = list(paths)
     names = [_safe(path.stem) for path in paths]
     names = _told_apart(names, [_safe(f"{path.parent.name}-{path.stem}") for path in paths])
-    names = _told_apart(names, [_safe(f"{path.parent.name}-{path.name}") for path in paths])
     taken = {name.casefold() for name in names}
     first: set[str] = set()
     # In the order of the paths, so that numbers do not depend on who comes first in a pipeline.
@@ -92,10 +91,11 @@ def name_recordings(paths: Iterable[Path]) -> list[Recording]:
 
 
 def _told_apart(names: list[str], alternatives: list[str]) -> list[str]:
-    """Replace names that occur more than once, case aside: not every file system tells cases apart."""
+    """Replace names that occur more than once, case aside, by alternatives that do not."""
     counts = Counter(name.casefold() for name in names)
+    others = Counter(name.casefold() for name in alternatives)
     return [
-        alternative if counts[name.casefold()] > 1 else name
+        alternative if counts[name.casefold()] > 1 and others[alternative.casefold()] == 1 else name
         for name, alternative in zip(names, alternatives, strict=True)
     ]
 

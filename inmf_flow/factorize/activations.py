@@ -20,7 +20,7 @@ from inmf_flow.points import PointSet
 Templates = Callable[[NDArray[np.float64]], NDArray[np.float32]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Activations:
     """K non-negative functions of time: call it with seconds [T] to get activations [K, T].
 
@@ -34,6 +34,10 @@ class Activations:
 
     times: NDArray[np.float64]
     values: NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        span = f"{self.times[0]:.3f} to {self.times[-1]:.3f} s" if len(self.times) else "no time"
+        return f"Activations({len(self.values)} components, {len(self.times)} times, {span})"
 
     def __call__(self, times: ArrayLike) -> NDArray[np.float32]:
         """Return the activations at any seconds [T], shape [K, T]."""
@@ -79,9 +83,9 @@ def fit_activations(
     w = np.asarray(templates(data.frequencies), np.float32)
     if w.ndim != 2 or w.shape[0] != len(data.frequencies):
         raise PointsError("templates have the wrong shape", got=w.shape, expected=f"[{len(data.frequencies)}, K]")
-    times = data.times if data.one_grid else data.known("time")
+    times = data.times if data.apart else data.known("time")
     axis = Axis("time", times, 0.0, max(points.end, float(data.times[-1])))
-    kind: type[HatField] = MatrixField if data.one_grid else HatField
+    kind: type[HatField] = MatrixField if data.apart else HatField
     activations: LinearField = kind.build(axis, w.shape[1], {}, np.random.default_rng(0), device)
     w_tensor = torch.from_numpy(w).to(device)
     _level_start(data, w_tensor, activations)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -135,7 +137,10 @@ class Data:
     weight
         The sum of all points' weights: losses and gradients are divided by it.
     one_grid
-        Whether all points lie on a single grid, so that activations may be a free matrix.
+        Whether all points lie on a single grid.
+    apart
+        Whether all points lie on grids that follow one another in time, as recordings laid end to end do: then no two
+        share a frame, and activations may be a free matrix.
     """
 
     frequencies: NDArray[np.float64]
@@ -144,6 +149,7 @@ class Data:
     scale: NDArray[np.float32]
     weight: float
     one_grid: bool
+    apart: bool
 
     def parts(self, divergence: Divergence, w: Tensor, h: Tensor, side: Side) -> tuple[Tensor, Tensor]:
         """Return the subtracted and the added part of the gradient of the weighted sum, each [NF or NT, K]."""
@@ -230,7 +236,15 @@ def prepare_data(points: PointSet, power: float, weights: str, device: str, *, e
             )
         else:
             blocks.append(ScatteredData(values, torch.from_numpy(full).to(device), f_rows, t_rows))
-    return Data(frequencies, times, blocks, scale, weight, one_grid)
+    return Data(frequencies, times, blocks, scale, weight, one_grid, _are_apart(points.blocks))
+
+
+def _are_apart(blocks: Sequence[Block]) -> bool:
+    """Return whether all blocks are grids, each of which begins after the one before has ended."""
+    if not all(isinstance(block, GridBlock) for block in blocks):
+        return False
+    spans = sorted((block.times[0], block.times[-1]) for block in blocks if len(block.times))
+    return all(before[1] < after[0] for before, after in pairwise(spans))
 
 
 def _channel_mean(block: Block, power: float) -> NDArray[np.float32]:
@@ -243,7 +257,7 @@ def _channel_mean(block: Block, power: float) -> NDArray[np.float32]:
             expected="values >= 0, or NaN for missing",
         )
     values = m if power == 1 else np.sqrt(m) if power == 0.5 else m ** np.float32(power)
-    if m.ndim == (3 if isinstance(block, GridBlock) else 2):
+    if block.has_channels:
         present = ~np.isnan(values)
         counts = present.sum(0)
         total = np.where(present, values, 0).sum(0)

@@ -32,7 +32,10 @@ class Divergence(ABC):
 
     @abstractmethod
     def negative_part(self, v: Tensor, v_hat: Tensor, out: Tensor) -> Tensor:
-        """Write the part of the gradient by ``v_hat`` that is subtracted, without its sign, into ``out``."""
+        """Write the part of the gradient by ``v_hat`` that is subtracted, without its sign, to ``out``; return it.
+
+        ``out`` may be ``v_hat`` itself, to save a buffer: write it in one step, after the last use of ``v_hat``.
+        """
 
     @abstractmethod
     def positive_part(self, v: Tensor, v_hat: Tensor) -> Tensor | None:

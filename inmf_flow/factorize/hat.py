@@ -89,6 +89,10 @@ class HatField(LinearField):
             count = 256 if frequency else min(len(axis.coordinates), int(64 * span) + 2)
         elif isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 1 << 20:
             raise ArgumentError("nodes must be a whole number", where="field hat", got=count, expected="1 to 1048576")
+        if given["nodes"] is None and count == len(axis.coordinates) and not frequency:
+            # As many as there are coordinates: evenly spaced ones would miss some where the data have gaps.
+            nodes = axis.coordinates.copy()
+            return cls(nodes, _random_start(len(nodes), n_components, random, device))
         wanted = place_nodes(axis.low, axis.high, count, given["warp"] or ("log" if frequency else "linear"))
         half_way = 0.5 * (axis.coordinates[1:] + axis.coordinates[:-1])
         nodes = axis.coordinates[np.unique(np.searchsorted(half_way, wanted))]

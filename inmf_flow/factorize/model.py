@@ -42,8 +42,8 @@ class INMF:
         (the paper's), ``"matrix"`` (free values: classical NMF), with options as in ``"hat:nodes=512"`` or
         ``{"hat": {"nodes": 512}}``.
     time_field
-        What the activations H_k(t) are. ``"auto"``: a matrix where all points lie on one grid (the paper's variant for
-        one STFT), else the same kind as ``field``.
+        What the activations H_k(t) are. ``"auto"``: a matrix where all points lie on one grid, or on several one after
+        the other (the paper's variant for one STFT), else the same kind as ``field``.
     power
         Exponent put on magnitudes before fitting; the paper takes 0.5.
     optimizer
@@ -160,7 +160,7 @@ class INMF:
         w = self._build(self.field, Axis("frequency", known, low, top), random)
         time = self.time_field
         if time == "auto":
-            time = "matrix" if data.one_grid else self.field
+            time = "matrix" if data.apart else self.field
         h = self._build(time, Axis("time", data.known("time"), min(0.0, float(data.times[0])), self.duration_), random)
         trace = self._solve(data, w, h, random)
         _normalize(data, w, h)

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 from inmf_flow.errors import ClusterError
 
 _CONNECT_SECONDS = 20
+# Without these distributed makes no TLS context, and fails with a TypeError.
+_TLS_SETTINGS = ("distributed.comm.tls.ca-file", "distributed.comm.tls.client.cert")
 
 
 @contextmanager
@@ -43,9 +45,11 @@ def open_client(scheduler: str, workers: int | None) -> Iterator[Any]:
             yield client
     elif "://" in scheduler:
         _check_address(scheduler)
+        if scheduler.startswith("tls://"):
+            _check_tls(scheduler)
         try:
             client = Client(scheduler, timeout=_CONNECT_SECONDS)
-        except (OSError, TimeoutError, ValueError) as error:
+        except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
             raise ClusterError(
                 "no scheduler answers",
                 where=scheduler,
@@ -124,11 +128,12 @@ def dashboard_link(client: Any) -> str | None:
     return str(client.dashboard_link) if has_dashboard() and client.dashboard_link else None
 
 
-def _check_address(address: str) -> None:
+def _check_address(address: str, where: str | None = None) -> None:
     """Dask lets any client run code: other machines are only spoken to under TLS."""
     parts = urlsplit(address)
     if parts.scheme not in ("tcp", "tls") or not parts.hostname:
-        raise ClusterError("not a scheduler's address", got=address, expected="tcp://127.0.0.1:PORT or tls://HOST:PORT")
+        expected = "tcp://127.0.0.1:PORT or tls://HOST:PORT"
+        raise ClusterError("not a scheduler's address", where=where, got=address, expected=expected)
     try:
         loopback = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname).is_loopback
     except ValueError:
@@ -136,9 +141,25 @@ def _check_address(address: str) -> None:
     if parts.scheme == "tcp" and not loopback:
         raise ClusterError(
             "a scheduler on another machine must use TLS",
-            where=address,
+            where=where or address,
+            got=address if where else None,
             expected=f"tls://{parts.netloc}",
             hint="Anybody who reaches a Dask scheduler can run code on it.",
+        )
+
+
+def _check_tls(address: str) -> None:
+    from dask import config
+
+    missing = [key for key in _TLS_SETTINGS if not config.get(key, None)]
+    if missing:
+        raise ClusterError(
+            "Dask has no TLS configuration to talk to this scheduler with",
+            where=address,
+            got="nothing for " + " and ".join(missing),
+            expected="the paths of the authority's certificate and of the client's (with distributed.comm.tls.client.key "
+            "where the key has a file of its own)",
+            hint="Set them in a YAML file in ~/.config/dask, or as DASK_DISTRIBUTED__COMM__TLS__CA_FILE and so on.",
         )
 
 
@@ -163,6 +184,9 @@ def _from_factory(path: str) -> Iterator[Any]:
         ) from error
     try:
         with client:
+            address = str(client.scheduler.address)
+            if not address.startswith("inproc://"):
+                _check_address(address, path)
             yield client
     finally:
         _close(made)

@@ -10,13 +10,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inmf_flow.errors import ArgumentError, AudioError, InmfError, ModelFileError, StoreError
+from inmf_flow.errors import ArgumentError, AudioError, InmfError, ModelFileError, OutputError, StoreError
 from inmf_flow.files import digest_bytes
 from inmf_flow.pipeline.ledger import Entry, Ledger, describe_output
 
 if TYPE_CHECKING:
     from inmf_flow.points import PointSet
-    from inmf_flow.separate import Dictionary
+    from inmf_flow.separation import Dictionary
     from inmf_flow.store import PointsStore
 
 STORE = "points.zarr"
@@ -77,7 +77,7 @@ def _quiet_worker() -> None:
 
     torch.set_num_threads(1)
     # Said once by the driver, from the receipts' notes, instead of by every worker.
-    logging.getLogger("inmf_flow.separate").setLevel(logging.ERROR)
+    logging.getLogger("inmf_flow.separation").setLevel(logging.ERROR)
 
 
 def _attempt(
@@ -93,7 +93,7 @@ def _attempt(
     except ModelFileError:
         raise
     except InmfError as error:
-        entry = Entry(item, inputs, "failed", str(error), transient=isinstance(error, StoreError))
+        entry = Entry(item, inputs, "failed", str(error), transient=isinstance(error, StoreError | OutputError))
     except (OSError, MemoryError) as error:
         entry = Entry(item, inputs, "failed", f"{type(error).__name__}: {error}", transient=True)
     except Exception as error:
@@ -104,7 +104,7 @@ def _attempt(
 
 
 def _points_of(path: Path, settings: Mapping[str, Any]) -> PointSet:
-    from inmf_flow.separate import analyze_file
+    from inmf_flow.separation import analyze_file
     from inmf_flow.transform import get_transform
 
     transforms = [get_transform(choice["name"], **choice["options"]) for choice in settings["transforms"]]
@@ -249,7 +249,7 @@ def _separate(task: Task) -> list[Receipt]:
 def _dictionary(models: tuple[tuple[str, str, str], ...]) -> Dictionary:
     """Load the models once a worker; the digests in the key tell a model fitted again from the old one."""
     from inmf_flow.factorize import INMF
-    from inmf_flow.separate import Dictionary
+    from inmf_flow.separation import Dictionary
 
     return Dictionary({name: INMF.load(path) for name, path, _ in models})
 
@@ -257,7 +257,7 @@ def _dictionary(models: tuple[tuple[str, str, str], ...]) -> Dictionary:
 def _separate_item(
     item: str, payload: Mapping[str, Any], dictionary: Dictionary, task: Task
 ) -> tuple[dict[str, tuple[int, str]], dict[str, Any]]:
-    from inmf_flow.separate import parse_mask, separate_file
+    from inmf_flow.separation import parse_mask, separate_file
     from inmf_flow.transform import get_transform
 
     settings = task.settings

@@ -74,13 +74,9 @@ def hook_problems(manager: pluggy.PluginManager, plugin: object) -> list[str]:
         function = inspect.getattr_static(plugin, hook, None)
         marked = hasattr(function, PROJECT_NAME + "_spec") or hasattr(function, PROJECT_NAME + "_impl")
         if inspect.isfunction(function) and not marked and hook not in implemented:
-            problems.append(
-                f"{hook} is not called, because it lacks the decorator inmf_flow.hookspecs.hookimpl"
-            )
+            problems.append(f"{hook} is not called, because it lacks the decorator inmf_flow.hookspecs.hookimpl")
     if not callers and not problems:
-        problems.append(
-            "it implements no hook; expected functions decorated with inmf_flow.hookspecs.hookimpl"
-        )
+        problems.append("it implements no hook; expected functions decorated with inmf_flow.hookspecs.hookimpl")
     return problems
 
 

@@ -53,9 +53,7 @@ def find_plugins() -> list[FoundPlugin]:
     separated by commas) are listed with that as their problem.
     """
     found = [_found(point) for point in metadata.entry_points(group=GROUP)]
-    return sorted(
-        found, key=lambda p: (p.distribution != _OWN_DISTRIBUTION, p.distribution, p.name, p.module)
-    )
+    return sorted(found, key=lambda p: (p.distribution != _OWN_DISTRIBUTION, p.distribution, p.name, p.module))
 
 
 def _identity(point: metadata.EntryPoint) -> tuple[str, str | None]:

@@ -160,11 +160,7 @@ def _watch(process: subprocess.Popen[bytes], report: Path, errors: Path, time_li
     try:
         while True:
             ended = process.poll() is not None
-            lines = [
-                json.loads(line)
-                for line in report.read_text().splitlines(keepends=True)
-                if line.endswith("\n")
-            ]
+            lines = [json.loads(line) for line in report.read_text().splitlines(keepends=True) if line.endswith("\n")]
             if len(lines) > len(child.lines):
                 child.lines = lines
                 deadline = time.monotonic() + time_limit

@@ -241,9 +241,7 @@ class PluginManager:
             entry.problem(found.problem)
             return
         if twin is not None:
-            entry.problem(
-                f"{twin.record().origin} has an entry point named {found.name!r} too; both are loaded"
-            )
+            entry.problem(f"{twin.record().origin} has an entry point named {found.name!r} too; both are loaded")
         try:
             plugin = found.load()
         except CONTAINED as error:

@@ -116,7 +116,12 @@ class GridBlock:
     @property
     def channels(self) -> int:
         """The number of channels; 1 for magnitudes of shape [F, T]."""
-        return self.magnitudes.shape[0] if self.magnitudes.ndim == 3 else 1
+        return self.magnitudes.shape[0] if self.has_channels else 1
+
+    @property
+    def has_channels(self) -> bool:
+        """Whether the magnitudes have a channel axis, which then is the first."""
+        return self.magnitudes.ndim == 3
 
     @property
     def n_points(self) -> int:
@@ -190,7 +195,12 @@ class ScatteredBlock:
     @property
     def channels(self) -> int:
         """The number of channels; 1 for magnitudes of shape [P]."""
-        return self.magnitudes.shape[0] if self.magnitudes.ndim == 2 else 1
+        return self.magnitudes.shape[0] if self.has_channels else 1
+
+    @property
+    def has_channels(self) -> bool:
+        """Whether the magnitudes have a channel axis, which then is the first."""
+        return self.magnitudes.ndim == 2
 
     @property
     def n_points(self) -> int:

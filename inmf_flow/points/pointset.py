@@ -91,13 +91,7 @@ class PointSet:
         """Join two point sets of the same recording on one clock."""
         if not isinstance(other, PointSet):
             return NotImplemented
-        known = {self.calibration, other.calibration} - {None}
-        if len(known) > 1:
-            raise PointsError(
-                "points of different calibrations cannot be joined",
-                got=f"{self.calibration!r} and {other.calibration!r}",
-                hint="Analyse both with the same calibration.",
-            )
+        calibration = _same_calibration([self, other])
         if self.channels != other.channels:
             raise PointsError(
                 "points of different numbers of channels cannot be joined",
@@ -110,7 +104,7 @@ class PointSet:
             blocks,
             sample_rate=self.sample_rate if self.sample_rate == other.sample_rate else None,
             duration=max(durations) if durations else None,
-            calibration=next(iter(known), None),
+            calibration=calibration,
         )
 
     @staticmethod
@@ -120,23 +114,21 @@ class PointSet:
         Parameters
         ----------
         parts
-            Point sets of single recordings, at least one.
+            Point sets of single recordings, at least one; they may differ in rate and channels.
         gap
             Seconds of nothing between two recordings, so that no activation is shared across a border.
         """
         if not parts:
             raise PointsError("there is nothing to lay end to end", expected="at least one point set")
-        placed: list[PointSet] = []
+        blocks: list[Block] = []
         clock = 0.0
         for part in parts:
-            blocks = tuple(block.shifted(clock) for block in part.blocks)
-            placed.append(replace(part, blocks=blocks, duration=clock + part.end, synthesis=None))
-            clock += part.end + gap
-        while len(placed) > 1:
-            # In pairs, since one by one takes time that grows with the square of the number of recordings.
-            pairs = [placed[i : i + 2] for i in range(0, len(placed), 2)]
-            placed = [pair[0] + pair[1] if len(pair) == 2 else pair[0] for pair in pairs]
-        return placed[0]
+            blocks.extend(block.shifted(clock) for block in part.blocks)
+            end = clock + part.end
+            clock = end + gap
+        rates = {part.sample_rate for part in parts}
+        calibration = _same_calibration(parts)
+        return PointSet(tuple(blocks), rates.pop() if len(rates) == 1 else None, end, calibration)
 
     @staticmethod
     def consecutive(parts: Iterable[PointSet]) -> PointSet:
@@ -208,11 +200,22 @@ class PointSet:
             raise PointsError("there is no such channel", got=index, expected=f"0 to {self.channels - 1}")
         blocks: list[Block] = []
         for block in self.blocks:
-            many = block.magnitudes.ndim == (3 if isinstance(block, GridBlock) else 2)
-            one = block.magnitudes[index] if many else block.magnitudes
+            one = block.magnitudes[index] if block.has_channels else block.magnitudes
             blocks.append(replace(block, magnitudes=np.ascontiguousarray(one), coefficients=None))
         return replace(self, blocks=tuple(blocks), synthesis=None)
 
     def __repr__(self) -> str:
         shapes = ", ".join("x".join(map(str, b.magnitudes.shape)) for b in self.blocks)
         return f"PointSet({self.n_points} points in {len(self.blocks)} blocks [{shapes}], {self.end:.3f} s)"
+
+
+def _same_calibration(parts: Sequence[PointSet]) -> str | None:
+    """Return what a magnitude of 1 means in all parts; None where none says."""
+    known = sorted({part.calibration for part in parts if part.calibration is not None})
+    if len(known) > 1:
+        raise PointsError(
+            "points of different calibrations cannot be joined",
+            got=" and ".join(map(repr, known)),
+            hint="Analyse all with the same calibration.",
+        )
+    return known[0] if known else None

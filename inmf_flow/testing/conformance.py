@@ -81,12 +81,8 @@ class TransformConformance:
     def test_declares_what_the_contract_asks_for(self) -> None:
         transform = self.make()
         assert transform.name, "name is missing"
-        assert transform.api_version == API_VERSION, (
-            f"api_version is {transform.api_version}, not {API_VERSION}"
-        )
-        assert transform.invertible in ("exact", "approximate", "none"), (
-            f"invertible is {transform.invertible!r}"
-        )
+        assert transform.api_version == API_VERSION, f"api_version is {transform.api_version}, not {API_VERSION}"
+        assert transform.invertible in ("exact", "approximate", "none"), f"invertible is {transform.invertible!r}"
         promised = transform.min_snr_db
         assert (promised is None) == (transform.invertible == "none"), (
             f"invertible is {transform.invertible!r} but min_snr_db {promised!r}: an inverse makes a promise"
@@ -181,12 +177,8 @@ class TransformConformance:
             assert one.magnitudes.shape == other.magnitudes.shape, (
                 f"{where}: shape {one.magnitudes.shape}; the whole has {other.magnitudes.shape}"
             )
-            assert np.allclose(one.times, other.times, rtol=0, atol=1e-9), (
-                f"{where}: other times than the whole"
-            )
-            assert np.allclose(one.frequencies, other.frequencies), (
-                f"{where}: other frequencies than the whole"
-            )
+            assert np.allclose(one.times, other.times, rtol=0, atol=1e-9), f"{where}: other times than the whole"
+            assert np.allclose(one.frequencies, other.frequencies), f"{where}: other frequencies than the whole"
             error = _relative_error(one.magnitudes, other.magnitudes)
             assert error <= BLOCKWISE_TOLERANCE, f"{where}: magnitudes differ by {error:.1e} from the whole"
             error = _relative_error(one.weights, other.weights)
@@ -206,9 +198,7 @@ class TransformConformance:
             points = transform.analyze(audio[:, low:high], rate, span=span)
             back = transform.synthesize(points, _wavy_gains(points))
             error = np.abs(back[:, start - low : stop - low] - whole[:, start:stop]).max()
-            assert error <= BLOCKWISE_TOLERANCE, (
-                f"samples {start} to {stop} differ by {error:.1e} from the whole"
-            )
+            assert error <= BLOCKWISE_TOLERANCE, f"samples {start} to {stop} differ by {error:.1e} from the whole"
 
     # Where the points are, and how large
 
@@ -249,9 +239,7 @@ class TransformConformance:
                 near = np.linspace(0.8, 1.25, 10) * frequency
                 levels = [self._peak_of_tone(transform, rate, f)[2] for f in near if f < rate / 2]
                 level = np.sqrt(2) * max(level, *levels)
-            assert abs(level - 1) <= 0.02, (
-                f"a tone of amplitude 1 at {frequency:.2f} Hz has magnitude {level:.3f}"
-            )
+            assert abs(level - 1) <= 0.02, f"a tone of amplitude 1 at {frequency:.2f} Hz has magnitude {level:.3f}"
 
     @pytest.mark.parametrize("rate", RATES)
     def test_weights_add_up_to_the_area(self, rate: int) -> None:
@@ -260,9 +248,7 @@ class TransformConformance:
         points = transform.analyze(noise(samples, rate), rate)
         total = sum(float(block.weights.sum(dtype=np.float64)) for block in points.blocks)
         area = self.area(samples / rate, rate)
-        assert abs(total / area - 1) <= 0.02, (
-            f"the weights add up to {total:.4g}; the area is {area:.4g} s x Hz"
-        )
+        assert abs(total / area - 1) <= 0.02, f"the weights add up to {total:.4g}; the area is {area:.4g} s x Hz"
 
     def _frequencies(self, transform: Transform, rate: int, shift: float) -> list[float]:
         points = transform.analyze(noise(self.steady_length(transform, rate), rate), rate)
@@ -327,9 +313,7 @@ class TransformConformance:
         is_grid = isinstance(points.blocks[0], GridBlock)
         given = transform.synthesize(points, _wave_on_axes if is_grid else _wave)
         expected = transform.synthesize(points, _wavy_gains(points))
-        assert np.allclose(given, expected, atol=1e-6), (
-            "a function and its values as arrays give different audio"
-        )
+        assert np.allclose(given, expected, atol=1e-6), "a function and its values as arrays give different audio"
 
     def test_gains_of_zero_give_silence(self) -> None:
         transform, audio = self.invertible(), noise(4_001, 16_000)

@@ -14,9 +14,7 @@ def tones(samples: int, sample_rate: int, channels: int | None = None) -> Float3
     """Return three sinusoids over the width of the spectrum: [samples] or [channels, samples]."""
     time = np.arange(samples) / sample_rate
     phases = 0.7 * np.arange(channels or 1)[:, None]
-    audio = sum(
-        0.3 * np.sin(2 * np.pi * share * sample_rate * time + phases) for share in (0.0271828, 0.11, 0.31)
-    )
+    audio = sum(0.3 * np.sin(2 * np.pi * share * sample_rate * time + phases) for share in (0.0271828, 0.11, 0.31))
     return _shaped(np.asarray(audio), channels)
 
 

@@ -15,6 +15,8 @@ from inmf_flow.errors import ConfigError, TransformError
 from inmf_flow.points import PointSet
 
 API_VERSION = 1
+# Beyond any microphone array: the axes are the wrong way round.
+_MOST_CHANNELS = 1024
 
 Calibration = Literal["tone", "noise"]
 Invertibility = Literal["exact", "approximate", "none"]
@@ -148,8 +150,9 @@ class Transform(ABC):
         points
             Straight from this transform's ``analyze``: points read from a store, or joined, have no phases.
         gains
-            None for the round trip; one array per block, broadcast against its magnitudes; or a function of
-            (times [T], frequencies [F]) that returns [F, T] for grids and of ([P], [P]) to [P] for scattered points.
+            None for the round trip; one array per block, broadcast against its magnitudes; or a function that is
+            called for each block with its times [T] and frequencies [F] and returns gains [F, T] (for scattered points
+            [P] and [P] to [P]). A low-pass on a grid: ``lambda t, f: np.outer(f < 1000, np.ones_like(t))``.
 
         Returns
         -------
@@ -176,6 +179,14 @@ def as_channels(audio: ArrayLike, where: str) -> tuple[NDArray[Any], bool]:
         raise TransformError("audio must be [samples] or [channels, samples]", where=where, got=f"shape {array.shape}")
     if array.size == 0:
         raise TransformError("audio is empty", where=where, got=f"shape {array.shape}")
+    if array.ndim == 2 and array.shape[0] > _MOST_CHANNELS:
+        raise TransformError(
+            "audio has too many channels",
+            where=where,
+            got=f"shape {array.shape}",
+            expected=f"[channels, samples] with at most {_MOST_CHANNELS} channels",
+            hint="Audio of shape [samples, channels] must be transposed: audio.T.",
+        )
     if np.iscomplexobj(array) or not (
         np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)
     ):

@@ -24,6 +24,15 @@ def resolve_gains(points: PointSet, gains: Gains | None, where: str) -> list[NDA
         return None
     if callable(gains):
         arrays = [np.asarray(gains(block.times, block.frequencies)) for block in points.blocks]
+        for number, (array, block) in enumerate(zip(arrays, points.blocks, strict=True)):
+            # A lone axis could be taken for the other one where both are as long.
+            if array.ndim not in (0, block.magnitudes.ndim - block.has_channels, block.magnitudes.ndim):
+                raise TransformError(
+                    f"the gain function returned the wrong shape for block {number}",
+                    where=where,
+                    got=f"shape {array.shape}",
+                    expected=f"{block.magnitudes.shape}, [frequencies, times] on a grid",
+                )
     else:
         arrays = [np.asarray(array) for array in gains]
     if len(arrays) != len(points.blocks):

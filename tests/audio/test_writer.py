@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inmf_flow.audio import WavWriter, audio_info, read_audio, write_audio
-from inmf_flow.errors import ArgumentError, AudioError
+from inmf_flow.errors import ArgumentError, AudioError, OutputError
 
 
 def noise(frames: int, channels: int = 1) -> np.ndarray:
@@ -108,9 +108,7 @@ def test_header_numbers_of_a_six_hour_recording_fit_rf64(tmp_path):
     assert riff == data + len(header) - 8
 
 
-@pytest.mark.parametrize(
-    "error", [ValueError("stop"), KeyboardInterrupt(), StopIteration(), OSError("elsewhere")]
-)
+@pytest.mark.parametrize("error", [ValueError("stop"), KeyboardInterrupt(), StopIteration(), OSError("elsewhere")])
 @pytest.mark.parametrize("blocks", [0, 2])
 def test_an_interrupted_file_leaves_nothing_and_keeps_what_was_there(tmp_path, error, blocks):
     path = tmp_path / "out.wav"
@@ -152,7 +150,7 @@ def test_what_cannot_be_written_is_one_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.wav").mkdir()
     for path in (tmp_path / "file" / "out.wav", tmp_path / "folder.wav", tmp_path / ("x" * 300 + ".wav")):
-        with pytest.raises(AudioError, match="cannot be written; got") as caught:
+        with pytest.raises(OutputError, match="cannot be written; got") as caught:
             write_audio(path, noise(10), 16000)
         assert caught.value.__cause__ is None
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.wav"]
@@ -170,7 +168,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
             return None
 
     monkeypatch.setattr(writer, "atomic_path", lambda path: Full())
-    with pytest.raises(AudioError, match="No space left"):
+    with pytest.raises(OutputError, match="No space left"):
         write_audio(tmp_path / "out.wav", noise(100_000), 16000)
 
 

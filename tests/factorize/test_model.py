@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from inmf_flow import INMF, PointSet, get_transform
+from inmf_flow.audio import read_audio
 from inmf_flow.errors import ArgumentError, NotFittedError, PointsError, UnknownNameError
 from inmf_flow.points import GridBlock
 
@@ -295,3 +297,21 @@ def test_wrong_points_and_wrong_order_are_clear_errors(make_points: Callable[...
         INMF(field="network", optimizer="mu").fit(make_points("grid"))
     with pytest.raises(ArgumentError, match="max_iter"):
         INMF(1, max_iter=2).fit(make_points("grid")).transform(make_points("grid"), max_iter=0)
+
+
+def test_a_recording_cut_into_files_is_fitted_as_well_as_whole(speech: dict[str, Path]) -> None:
+    audio = read_audio(speech["male_train"])[0][0]
+    stft = get_transform("stft")
+    whole = stft.analyze(audio, 16000)
+    pieces = PointSet.end_to_end([stft.analyze(piece, 16000) for piece in np.array_split(audio, 10)])
+    models = {len(p.blocks): INMF(10, max_iter=100, tol=0).fit(p) for p in (whole, pieces)}
+    assert len(models[10].activations([0.0])) == 10
+    assert models[10].divergence(pieces) < 1.05 * models[1].divergence(whole)
+
+
+def test_mono_and_stereo_recordings_train_one_dictionary(speech: dict[str, Path]) -> None:
+    audio = read_audio(speech["male_train"])[0][0, :32000]
+    stft = get_transform("stft", n_fft=512)
+    parts = [stft.analyze(audio, 16000), stft.analyze(np.stack([audio, 0.5 * audio]), 16000)]
+    model = INMF(4, max_iter=50).fit(PointSet.end_to_end(parts))
+    assert model.divergence_curve_[-1][1] < 0.5 * model.divergence_curve_[0][1]

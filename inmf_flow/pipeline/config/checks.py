@@ -7,7 +7,7 @@ errors of a file come at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -15,19 +15,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
 from inmf_flow import registry
-from inmf_flow.pipeline.config.kinds import (
-    BUILT_IN_DIVERGENCES,
-    BUILT_IN_FIELDS,
-    BUILT_IN_METRICS,
-    MAX_NAMES,
-    MAX_TRANSFORMS,
-    Choice,
-    parse_choice,
-)
+from inmf_flow.pipeline.config.kinds import MAX_NAMES, MAX_TRANSFORMS, Choice, parse_choice
 from inmf_flow.pipeline.config.problems import Finding, Path, dotted, nearest, one_of, spell
 from inmf_flow.pipeline.config.wording import findings_of
 
 _MODEL_SUFFIX = ".safetensors"
+_AUTO = "auto"
 _Texts = Mapping[Path, str]
 
 
@@ -119,39 +112,67 @@ def check_names(data: Mapping[str, Any], transforms: Mapping[str, Choice]) -> li
         if known and name not in known:
             found.append(Finding(path, _no_such_transform(name, known)))
     found += _check_synthesize(_mapping(data, "separate").get("synthesize"), known, transforms)
-    found += _check_field(fit.get("field"))
-    for key, kind, built_in, table, automatic in (
-        ("time_field", "field", BUILT_IN_FIELDS, registry.fields.names, ("auto",)),
-        ("beta_loss", "divergence", BUILT_IN_DIVERGENCES, registry.divergences.names, ()),
-    ):
-        if isinstance(value := fit.get(key), str):
-            at = Finding(("fit", key), "")
-            name = value if kind == "divergence" else value.partition(":")[0]
-            found += _check_installed(at, kind, name, (*built_in, *automatic), table)
-    for path, name in _listed(_mapping(data, "evaluate").get("metrics"), ("evaluate", "metrics")):
-        found += _check_installed(Finding(path, ""), "metric", name, BUILT_IN_METRICS, registry.metrics.names)
+    found += _check_fields(fit)
+    beta_loss = _listed(fit.get("beta_loss"), ("fit", "beta_loss"))
+    metrics = _listed(_mapping(data, "evaluate").get("metrics"), ("evaluate", "metrics"))
+    for table, names in ((registry.divergences, beta_loss), (registry.metrics, metrics)):
+        for path, name in names:
+            if name.strip() and name not in table:
+                found.append(_not_installed(Finding(path, ""), table.kind, name, table.names()))
     return found
 
 
-def _check_field(given: object) -> list[Finding]:
+def _check_fields(fit: Mapping[str, Any]) -> list[Finding]:
+    multiplicative = fit.get("optimizer") == "mu"
+    found = _check_field(("fit", "field"), fit.get("field"), multiplicative)
+    if fit.get("time_field") != _AUTO:
+        found += _check_field(("fit", "time_field"), fit.get("time_field"), multiplicative, automatic=(_AUTO,))
+    return found
+
+
+def _check_field(path: Path, given: object, multiplicative: bool, automatic: tuple[str, ...] = ()) -> list[Finding]:
     if given is None:
         return []
     try:
         choice = parse_choice(given, "field")
     except PydanticCustomError:
         return []
-    _, at = _places(("fit", "field"), given, choice)
-    return _check_installed(at, "field", choice.name, BUILT_IN_FIELDS, registry.fields.names)
+    options_at, at = _places(path, given, choice)
+    if choice.name in automatic:
+        return [Finding(at.path, f"{dotted(path)} must be {spell(choice.name)} alone, got {spell(given)}")]
+    if choice.name not in registry.fields:
+        return [_not_installed(at, "field", choice.name, {*automatic, *registry.fields.names()})]
+    # Fields import torch: they are asked only where there is something to ask.
+    found = _check_field_options(choice, options_at) if choice.options else []
+    if multiplicative and not _is_linear(choice.name):
+        what = f"{dotted(path)} is {spell(choice.name)}, which multiplicative updates cannot fit"
+        found.append(Finding(at.path, f"{what}, expected fit.optimizer to be 'rprop' or null", at.at_key))
+    return found
 
 
-def _check_installed(
-    at: Finding, kind: str, name: str, built_in: Iterable[str], installed: Callable[[], Iterable[str]]
-) -> list[Finding]:
-    # The built-in names are written down here, because the parts that know them import torch.
-    if not name.strip() or name in built_in:
-        return []
-    known = {*built_in, *installed()}
-    return [] if name in known else [_not_installed(at, kind, name, known)]
+def _check_field_options(choice: Choice, path: Path) -> list[Finding]:
+    try:
+        cls: Any = registry.fields.get(choice.name)
+        known = list(cls.options)
+        unknown = [key for key in choice.options if key not in known]
+        if not unknown:
+            cls.check_options(choice.options)
+    except Exception as error:  # see _check_options
+        return [Finding(path, f"{dotted(path)}: {_first_line(error)}")]
+    found = []
+    for key in unknown:
+        near = nearest(key, known)
+        expected = "" if near else f", expected {one_of(known)}" if known else ", expected no options"
+        what = f"unknown key {spell(key)} in {dotted(path)}{expected}{near}"
+        found.append(Finding((*path, key), what, at_key=True))
+    return found
+
+
+def _is_linear(name: str) -> bool:
+    from inmf_flow.factorize import LinearField
+
+    cls: object = registry.fields.get(name)
+    return isinstance(cls, type) and issubclass(cls, LinearField)
 
 
 def _check_synthesize(given: object, known: list[str], right: Mapping[str, Choice]) -> list[Finding]:

@@ -25,13 +25,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from inmf_flow.errors import InmfError
+from inmf_flow.names import NAME_RULE, is_name
 from inmf_flow.pipeline.config.problems import nearest, one_of, spell
 from inmf_flow.registry import parse_spec
 
 MASKS = ("default", "paper")
-BUILT_IN_FIELDS = ("hat", "matrix", "network")
-BUILT_IN_DIVERGENCES = ("frobenius", "itakura-saito", "kullback-leibler")
-BUILT_IN_METRICS = ("sar", "sdr", "si_sdr", "sir", "stoi")
+# What separation takes: powers beyond it leave single precision.
+_MAX_EXPONENT = 100
 
 MAX_TRANSFORMS = 64
 MAX_NAMES = 256
@@ -39,15 +39,9 @@ MAX_NAMES = 256
 EXPECTED = "inmf_expected"
 """The type of errors that carry what was expected in their context."""
 
-_NAME = re.compile(r"[^\W_][\w .-]*|[_-][\w .-]*")
-_MAX_NAME_BYTES = 120
-_SCHEDULER = re.compile(r"local|(?:tcp|tls|inproc)://\S+|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-NAME_RULE = (
-    "a name that can be a file's: letters, digits, spaces and . _ -, not beginning with a dot or a space, "
-    f"not ending with a space, at most {_MAX_NAME_BYTES} bytes"
-)
+_SCHEDULER = re.compile(r"local|(?:tcp|tls)://\S+|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _TEXT = {"type": "string", "minLength": 1}
-_NUMBER_OF_MASK = {"type": "number", "exclusiveMinimum": 0}
+_NUMBER_OF_MASK = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": _MAX_EXPONENT}
 
 
 class Section(BaseModel):
@@ -91,8 +85,7 @@ def _text(value: str) -> str:
 
 
 def _name(value: str) -> str:
-    fits = _NAME.fullmatch(value) and value[-1] != " " and value.isprintable()
-    if not fits or len(value.encode("utf-8", "replace")) > _MAX_NAME_BYTES:
+    if not is_name(value):
         fail(NAME_RULE)
     return value
 
@@ -153,6 +146,14 @@ def _chosen(kind: str) -> Callable[[object], Choice]:
     return lambda value: parse_choice(value, kind)
 
 
+def _field_spec(value: str) -> str:
+    try:
+        parse_spec(value)
+    except InmfError as error:
+        fail(f"'auto', NAME or NAME:key=value,... ({error.what})")
+    return value
+
+
 def _divergence(value: object) -> str | float:
     if isinstance(value, str) and value.strip():
         return value
@@ -162,10 +163,10 @@ def _divergence(value: object) -> str | float:
 
 
 def _mask(value: object) -> str | dict[str, float]:
-    expected = f"{one_of(MASKS)}, or {{wiener: e}} with a number e greater than 0"
+    expected = f"{one_of(MASKS)}, or {{wiener: e}} with a number e greater than 0 and less than {_MAX_EXPONENT}"
     if isinstance(value, dict) and list(value) == ["wiener"]:
         exponent = value["wiener"]
-        if is_number(exponent) and 0 < exponent <= 1000:
+        if is_number(exponent) and 0 < exponent < _MAX_EXPONENT:
             return {"wiener": float(exponent)}
     elif isinstance(value, str) and value in MASKS:
         return value
@@ -211,6 +212,7 @@ _AnyChoice = Annotated[
     Choice, PlainSerializer(Choice.as_json), WithJsonSchema({"type": ["string", "object"]}, mode="validation")
 ]
 TransformChoice = Annotated[_AnyChoice, PlainValidator(_chosen("transform"))]
+FieldSpec = Annotated[Text, AfterValidator(_field_spec)]
 FieldChoice = Annotated[_AnyChoice, PlainValidator(_chosen("field"))]
 Divergence = Annotated[
     str | float,

@@ -17,6 +17,7 @@ from inmf_flow.pipeline.config.kinds import (
     Choice,
     Divergence,
     FieldChoice,
+    FieldSpec,
     FilePath,
     Mask,
     Name,
@@ -63,7 +64,7 @@ class Fit(Section):
         default=Choice(name="hat"),
         description="What templates and activations are made of: a field's name, or {name: {options}}.",
     )
-    time_field: Text = Field(
+    time_field: FieldSpec = Field(
         default="auto",
         description="Field of activations over time, NAME[:key=value,...]; auto follows `field`.",
     )

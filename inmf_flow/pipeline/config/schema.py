@@ -5,13 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from inmf_flow import registry
-from inmf_flow.pipeline.config.kinds import (
-    BUILT_IN_DIVERGENCES,
-    BUILT_IN_FIELDS,
-    BUILT_IN_METRICS,
-    choice_schema,
-    spec_pattern,
-)
+from inmf_flow.pipeline.config.kinds import choice_schema, spec_pattern
 from inmf_flow.pipeline.config.models import Cluster, Fit, Pipeline, Report, Separate
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -29,12 +23,12 @@ def pipeline_schema() -> dict[str, Any]:
     if options:
         schema["properties"]["transforms"]["additionalProperties"] = choice_schema(options)
     fit = definitions["Fit"]["properties"]
-    fields = sorted({*BUILT_IN_FIELDS, *registry.fields.names()})
+    fields = registry.fields.names()
     del fit["field"]["type"]
     fit["field"] |= choice_schema({name: {"type": "object"} for name in fields}) | {"default": "hat"}
     fit["time_field"]["pattern"] = spec_pattern(["auto", *fields])
-    fit["beta_loss"]["anyOf"][0]["enum"] = sorted({*BUILT_IN_DIVERGENCES, *registry.divergences.names()})
-    metrics = sorted({*BUILT_IN_METRICS, *registry.metrics.names()})
+    fit["beta_loss"]["anyOf"][0]["enum"] = registry.divergences.names()
+    metrics = registry.metrics.names()
     one, several = definitions["Evaluate"]["properties"]["metrics"]["anyOf"]
     one["enum"] = several["items"]["enum"] = metrics
     _exactly_one_of_audio_and_model(definitions["Source"])

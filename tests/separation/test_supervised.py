@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from inmf_flow import INMF, PointSet, get_transform, separate
 from inmf_flow.errors import ArgumentError, TransformError
 from inmf_flow.evaluate import si_sdr
-from inmf_flow.separate import Dictionary, Mask
+from inmf_flow.separation import Dictionary, Mask
 
 
 def added(estimates: dict[str, NDArray[Any]]) -> NDArray[Any]:

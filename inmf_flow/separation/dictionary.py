@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from inmf_flow.errors import ArgumentError
 from inmf_flow.factorize import INMF, Activations, fit_activations, get_divergence
-from inmf_flow.factorize.model import EDGE
-from inmf_flow.points import GridBlock, PointSet
-from inmf_flow.separate.masks import Mask, source_gains
+from inmf_flow.factorize.model import EDGE, predict_block
+from inmf_flow.points import PointSet
+from inmf_flow.separation.masks import Mask, source_gains
 
 
 class Dictionary:
@@ -34,6 +34,13 @@ class Dictionary:
     def __init__(self, models: Mapping[str, INMF]) -> None:
         if not models:
             raise ArgumentError("there is no model to separate with", expected="one model a source")
+        for name, model in models.items():
+            if not isinstance(model, INMF):
+                raise ArgumentError(
+                    f"the model of {name!r} is not an INMF",
+                    got=repr(model),
+                    hint="Load a file with INMF.load(path).",
+                )
         self.names = list(models)
         self.models = [models[name] for name in self.names]
         rules = {name: get_divergence(model.beta_loss) for name, model in models.items()}
@@ -84,8 +91,7 @@ class Dictionary:
             blocks = []
             for number, block in enumerate(points.blocks):
                 arrays = [channel[source][number] for channel in channels]
-                many = block.magnitudes.ndim == (3 if isinstance(block, GridBlock) else 2)
-                blocks.append(np.stack(arrays) if many else arrays[0])
+                blocks.append(np.stack(arrays) if block.has_channels else arrays[0])
             result.append(blocks)
         return result
 
@@ -97,10 +103,7 @@ class Dictionary:
             w, h = self.templates(block.frequencies), activations(block.times)
             models = []
             for first, last in pairwise(edges):
-                if isinstance(block, GridBlock):
-                    models.append(w[:, first:last] @ h[first:last])
-                else:
-                    models.append(np.einsum("pk,kp->p", w[:, first:last], h[first:last]))
+                models.append(predict_block(block, w[:, first:last], h[first:last]))
             unseen = block.frequencies > self.max_frequency * EDGE
             for model in models:
                 model[unseen] = 0

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from inmf_flow.errors import ArgumentError
-from inmf_flow.separate import Mask, parse_mask, source_gains
+from inmf_flow.separation import Mask, parse_mask, source_gains
 
 _MODELS = hnp.arrays(
     np.float32,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from inmf_flow import get_transform, separate
 from inmf_flow.audio import audio_info, read_audio, resample, write_audio
 from inmf_flow.errors import AudioError
-from inmf_flow.separate import Dictionary, Mask, separate_blocks, separate_file
+from inmf_flow.separation import Dictionary, Mask, separate_blocks, separate_file
 
 
 def pieces(audio: NDArray[Any], sizes: list[int]) -> Iterator[NDArray[Any]]:
@@ -110,3 +110,13 @@ def test_equal_runs_write_equal_bytes_and_failed_ones_nothing(voices: Any, tmp_p
     with pytest.raises(AudioError):
         separate_file(tmp_path / "cut.flac", tmp_path / "three", dictionary, stft, max_iter=3, block_seconds=0.2)
     assert not list((tmp_path / "three").glob("*"))
+
+
+def test_a_clip_with_no_sample_at_the_analysis_rate_is_shared_equally(tmp_path: Path, voices: Any) -> None:
+    write_audio(tmp_path / "short.wav", np.array([0.5], np.float32), 48000)
+    dictionary = Dictionary(voices.models)
+    result = separate_file(
+        tmp_path / "short.wav", tmp_path / "out", dictionary, get_transform("stft"), sample_rate=8000
+    )
+    estimates = [read_audio(path)[0] for path in result.outputs.values()]
+    np.testing.assert_allclose(np.concatenate(estimates), [[0.25], [0.25]])

@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from inmf_flow.errors import ArgumentError
 from inmf_flow.factorize import INMF
-from inmf_flow.separate.dictionary import Dictionary
-from inmf_flow.separate.masks import Mask, parse_mask
+from inmf_flow.separation.dictionary import Dictionary
+from inmf_flow.separation.masks import Mask, parse_mask
 from inmf_flow.transform import SlidingAudio, Span, Transform, as_channels, get_transform, synthesis_context
 
-logger = logging.getLogger("inmf_flow.separate")
+logger = logging.getLogger("inmf_flow.separation")
 
 # Long enough that the context analysed twice is a small share, short enough for little memory.
 BLOCK_SECONDS = 30.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inmf_flow.audio import AudioReader, StreamResampler, WavWriter, fit_length
-from inmf_flow.separate.dictionary import Dictionary
-from inmf_flow.separate.masks import Mask
-from inmf_flow.separate.supervised import BLOCK_SECONDS, separate_blocks
+from inmf_flow.separation.dictionary import Dictionary
+from inmf_flow.separation.masks import Mask
+from inmf_flow.separation.supervised import BLOCK_SECONDS, separate_blocks
 from inmf_flow.transform import Transform
 
 
@@ -66,12 +66,20 @@ def separate_file(
             for name, path in outputs.items()
         }
         size = max(int(reader.sample_rate), 1)
-        estimates: Iterator[dict[str, NDArray[Any]]] = separate_blocks(
-            reader.blocks(size), reader.sample_rate, dictionary, transform, mask, max_iter, block_seconds
-        )
+        estimates: Iterator[dict[str, NDArray[Any]]] = iter(())
+        # At a much lower rate a clip of some samples may have none: then there is nothing to tell the sources by.
+        if reader.frames:
+            estimates = separate_blocks(
+                reader.blocks(size), reader.sample_rate, dictionary, transform, mask, max_iter, block_seconds
+            )
         if reader.sample_rate != info.sample_rate:
             native = stack.enter_context(AudioReader(mixture))
-            estimates = _at_native_rate(estimates, reader.sample_rate, native, share_rest=not mask.paper)
+            ready = _Queue(
+                _resampled(estimates, reader.sample_rate, info.sample_rate, info.channels),
+                dictionary.names,
+                info.channels,
+            )
+            estimates = _at_native_rate(ready, native, share_rest=not mask.paper)
         frames = 0
         for piece in estimates:
             for name, writer in writers.items():
@@ -80,11 +88,8 @@ def separate_file(
     return SeparatedFile(outputs, info.sample_rate, info.channels, frames)
 
 
-def _at_native_rate(
-    estimates: Iterator[dict[str, NDArray[Any]]], rate: int, native: AudioReader, share_rest: bool
-) -> Iterator[dict[str, NDArray[Any]]]:
-    """Resample estimates back to the mixture's rate; what resampling lost of the mixture is shared equally."""
-    ready = _Queue(_resampled(estimates, rate, native.info.sample_rate, native.info.channels))
+def _at_native_rate(ready: _Queue, native: AudioReader, share_rest: bool) -> Iterator[dict[str, NDArray[Any]]]:
+    """Yield estimates block by block of the mixture; what resampling lost of the mixture is shared equally."""
     for block in native.blocks(native.info.sample_rate):
         piece = ready.take(block.shape[-1])
         if share_rest:
@@ -106,20 +111,17 @@ def _resampled(
 class _Queue:
     """Pieces of several sources, handed out in other lengths than they come in."""
 
-    def __init__(self, pieces: Iterator[dict[str, NDArray[Any]]]) -> None:
+    def __init__(self, pieces: Iterator[dict[str, NDArray[Any]]], names: Sequence[str], channels: int) -> None:
         self._pieces = pieces
-        self._held: dict[str, NDArray[Any]] = {}
+        self._held: dict[str, NDArray[Any]] = {name: np.zeros((channels, 0), np.float32) for name in names}
 
     def take(self, count: int) -> dict[str, NDArray[Any]]:
         """Return the next so many samples; zeros after the end, where rounding lost a sample or two."""
-        while not self._held or min(audio.shape[-1] for audio in self._held.values()) < count:
+        while min(audio.shape[-1] for audio in self._held.values()) < count:
             piece = next(self._pieces, None)
             if piece is None:
                 break
-            self._held = {
-                name: np.concatenate([self._held[name], audio], axis=-1) if name in self._held else audio
-                for name, audio in piece.items()
-            }
+            self._held |= {name: np.concatenate([self._held[name], audio], axis=-1) for name, audio in piece.items()}
         taken = {name: fit_length(audio[..., :count], count) for name, audio in self._held.items()}
         self._held = {name: audio[..., count:] for name, audio in self._held.items()}
         return taken

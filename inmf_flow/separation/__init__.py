@@ -1,0 +1,19 @@
+"""Separation: each source's share at the points of an invertible transform, and back to audio."""
+
+from inmf_flow.separation.analysis import analyze_file
+from inmf_flow.separation.dictionary import Dictionary
+from inmf_flow.separation.files import SeparatedFile, separate_file
+from inmf_flow.separation.masks import Mask, parse_mask, source_gains
+from inmf_flow.separation.supervised import separate, separate_blocks
+
+__all__ = [
+    "Dictionary",
+    "Mask",
+    "SeparatedFile",
+    "analyze_file",
+    "parse_mask",
+    "separate",
+    "separate_blocks",
+    "separate_file",
+    "source_gains",
+]
