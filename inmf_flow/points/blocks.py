@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,8 +35,7 @@ def _magnitudes(values: ArrayLike) -> Float32:
         array = np.ascontiguousarray(array, dtype=np.float32)
     if np.isinf(array).any():
         raise PointsError("magnitudes hold infinite values", expected="finite values, or NaN for missing points")
-    if (array < 0).any():
-        raise PointsError("magnitudes are negative", expected="non-negative reals", hint="Pass their absolute values.")
+    # Negative values pass: noise taken away from data leaves some, and what to do with them is for the fit to say.
     return array
 
 
@@ -49,8 +48,40 @@ def _weights(values: ArrayLike, shape: tuple[int, ...], name: str) -> Float32:
     return array
 
 
+class _Block:
+    """What both shapes have in common."""
+
+    times: Float64
+    magnitudes: Float32
+    #: Axes of the magnitudes of one channel.
+    _axes: ClassVar[int]
+
+    @property
+    def has_channels(self) -> bool:
+        """Whether the magnitudes have a channel axis, which then is the first."""
+        return self.magnitudes.ndim > self._axes
+
+    @property
+    def channels(self) -> int:
+        """The number of channels; 1 for magnitudes without a channel axis."""
+        return int(self.magnitudes.shape[0]) if self.has_channels else 1
+
+    @property
+    def n_points(self) -> int:
+        """The number of points, missing ones and every channel's included."""
+        return int(self.magnitudes.size)
+
+    def shifted(self, seconds: float) -> Self:
+        """Return the block later by so many seconds."""
+        return replace(self, times=self.times + seconds, coefficients=None)  # type: ignore[type-var]
+
+    def without_coefficients(self) -> Self:
+        """Return the block as bare points, as a store would give it back."""
+        return replace(self, coefficients=None)  # type: ignore[type-var]
+
+
 @dataclass(frozen=True, eq=False)
-class GridBlock:
+class GridBlock(_Block):
     """Points on the product of a time axis and a frequency axis.
 
     Attributes
@@ -73,6 +104,7 @@ class GridBlock:
     time_weights: Float32
     frequency_weights: Float32
     coefficients: Any = field(default=None, repr=False)
+    _axes: ClassVar[int] = 2
 
     @classmethod
     def build(
@@ -113,37 +145,14 @@ class GridBlock:
         """The area of each point's cell in seconds x hertz, shape [F, T]."""
         return np.outer(self.frequency_weights, self.time_weights)
 
-    @property
-    def channels(self) -> int:
-        """The number of channels; 1 for magnitudes of shape [F, T]."""
-        return self.magnitudes.shape[0] if self.has_channels else 1
-
-    @property
-    def has_channels(self) -> bool:
-        """Whether the magnitudes have a channel axis, which then is the first."""
-        return self.magnitudes.ndim == 3
-
-    @property
-    def n_points(self) -> int:
-        """The number of points, missing ones and every channel's included."""
-        return int(self.magnitudes.size)
-
-    def shifted(self, seconds: float) -> GridBlock:
-        """Return the block later by so many seconds."""
-        return replace(self, times=self.times + seconds, coefficients=None)
-
     def below(self, frequency: float) -> GridBlock:
         """Return the block with weight 0 on every frequency above the limit in hertz."""
         kept = np.where(self.frequencies <= frequency, self.frequency_weights, np.float32(0))
         return replace(self, frequency_weights=kept.astype(np.float32))
 
-    def without_coefficients(self) -> GridBlock:
-        """Return the block as bare points, as a store would give it back."""
-        return replace(self, coefficients=None)
-
 
 @dataclass(frozen=True, eq=False)
-class ScatteredBlock:
+class ScatteredBlock(_Block):
     """Points anywhere in the plane.
 
     Attributes
@@ -163,6 +172,7 @@ class ScatteredBlock:
     magnitudes: Float32
     point_weights: Float32
     coefficients: Any = field(default=None, repr=False)
+    _axes: ClassVar[int] = 1
 
     @classmethod
     def build(
@@ -192,33 +202,10 @@ class ScatteredBlock:
         """The area that each point stands for in seconds x hertz, shape [P]."""
         return self.point_weights
 
-    @property
-    def channels(self) -> int:
-        """The number of channels; 1 for magnitudes of shape [P]."""
-        return self.magnitudes.shape[0] if self.has_channels else 1
-
-    @property
-    def has_channels(self) -> bool:
-        """Whether the magnitudes have a channel axis, which then is the first."""
-        return self.magnitudes.ndim == 2
-
-    @property
-    def n_points(self) -> int:
-        """The number of points, missing ones and every channel's included."""
-        return int(self.magnitudes.size)
-
-    def shifted(self, seconds: float) -> ScatteredBlock:
-        """Return the block later by so many seconds."""
-        return replace(self, times=self.times + seconds, coefficients=None)
-
     def below(self, frequency: float) -> ScatteredBlock:
         """Return the block with weight 0 on every frequency above the limit in hertz."""
         kept = np.where(self.frequencies <= frequency, self.point_weights, np.float32(0))
         return replace(self, point_weights=kept.astype(np.float32))
-
-    def without_coefficients(self) -> ScatteredBlock:
-        """Return the block as bare points, as a store would give it back."""
-        return replace(self, coefficients=None)
 
 
 Block = GridBlock | ScatteredBlock

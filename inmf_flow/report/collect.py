@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -135,8 +136,8 @@ def read_run(run_dir: Path | str) -> Run:
     record = _read_record(folder, path)
     notes = [str(note) for note in _list(record.get("notes"))]
     timings = _mapping(record, "timings", notes)
-    sources = tuple(_source(folder, *pair) for pair in _records(record, "sources", notes))
-    items = tuple(_item(folder, *pair) for pair in _records(record, "items", notes))
+    sources = tuple(_source(folder, *pair, notes) for pair in _records(record, "sources", notes))
+    items = tuple(_item(folder, *pair, notes) for pair in _records(record, "items", notes))
     return Run(
         folder=folder,
         name=_text(record.get("name")) or folder.resolve().name,
@@ -198,27 +199,27 @@ def _stages(counts: Mapping[str, Any], timings: Mapping[str, Any]) -> tuple[Stag
     return tuple(stages)
 
 
-def _source(folder: Path, name: str, record: Mapping[str, Any]) -> Source:
+def _source(folder: Path, name: str, record: Mapping[str, Any], notes: list[str]) -> Source:
     components = _number(record.get("n_components"))
     return Source(
         name=name,
         status=_text(record.get("status")) or "unknown",
         reason=_text(record.get("reason")),
-        model=_path(folder, record.get("model")),
+        model=_path_inside(folder, record.get("model"), f"the model of {name}", notes),
         files=tuple(str(file) for file in _list(record.get("files"))),
         n_components=None if components is None else int(components),
         divergence_curve=_curve(record.get("divergence_curve")),
     )
 
 
-def _item(folder: Path, name: str, record: Mapping[str, Any]) -> Item:
+def _item(folder: Path, name: str, record: Mapping[str, Any], notes: list[str]) -> Item:
     rate = _number(record.get("sample_rate"))
     return Item(
         name=name,
         status=_text(record.get("status")) or "unknown",
         reason=_text(record.get("reason")),
         mixture=_path(folder, record.get("mixture")),
-        outputs=_paths(folder, record.get("outputs")),
+        outputs=_outputs(folder, record.get("outputs"), name, notes),
         references=_paths(folder, record.get("references")),
         duration=_number(record.get("duration")),
         sample_rate=None if rate is None else int(rate),
@@ -303,6 +304,25 @@ def _number(value: object) -> float | None:
 def _path(folder: Path, value: object) -> Path | None:
     # Path's / leaves an absolute right side as it is.
     return folder / value if isinstance(value, str) and value and "\0" not in value else None
+
+
+def _path_inside(folder: Path, value: object, what: str, notes: list[str]) -> Path | None:
+    """Return the path of something that the run wrote; whoever edits run.json cannot have other files shown."""
+    path = _path(folder, value)
+    if path is None or Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        return path
+    notes.append(f"run.json: {what} is said to be {value}, outside the run's folder; left out.")
+    return None
+
+
+def _outputs(folder: Path, value: object, item: str, notes: list[str]) -> dict[str, Path]:
+    given = value if isinstance(value, dict) else {}
+    paths = {}
+    for name, text in given.items():
+        path = _path_inside(folder, text, f"the estimate of {name} in {item}", notes)
+        if path is not None:
+            paths[name] = path
+    return paths
 
 
 def _paths(folder: Path, value: object) -> dict[str, Path]:

@@ -11,9 +11,11 @@ from inmf_flow.errors import InmfError
 from inmf_flow.report.collect import Item, Source
 from inmf_flow.report.figures import Picture, draw_activations, draw_divergence, draw_spectrogram, draw_templates
 from inmf_flow.report.learned import ACTIVATION_RANGE, TEMPLATE_RANGE, learned_parts, load_model
-from inmf_flow.report.sound import Excerpt, Player, excerpt_seconds, player, read_excerpt
+from inmf_flow.report.sound import PLAYABLE_RATES, Excerpt, Player, excerpt_seconds, player, read_excerpt
 from inmf_flow.report.spectrum import DYNAMIC_RANGE, Spectrogram, spectrogram
 from inmf_flow.report.tables import duration
+
+_NO_PICTURE = "Its picture cannot be drawn"
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def seconds_for(items: Iterable[Item]) -> float:
             except (InmfError, OSError):
                 continue
             if info:
-                load += info.sample_rate * min(info.channels, 2)
+                # Players are resampled to what browsers play.
+                load += min(info.sample_rate, PLAYABLE_RATES[1]) * min(info.channels, 2)
     return excerpt_seconds(load)
 
 
@@ -94,10 +97,15 @@ def item_panels(item: Item, seconds: float) -> ItemPanels:
             problems[index] = reason_of(error)
     # All pictures of an item have the first recording's frequency axis: the mixture's, if it can be read.
     top = next(iter(read.values())).sample_rate / 2 if read else 0.0
-    pictures = {index: spectrogram(excerpt.audio, excerpt.sample_rate, top) for index, excerpt in read.items()}
+    pictures: dict[int, Spectrogram] = {}
+    for index, excerpt in read.items():
+        try:
+            pictures[index] = spectrogram(excerpt.audio, excerpt.sample_rate, top)
+        except Exception as error:  # The sound is still worth playing.
+            problems[index] = f"{_NO_PICTURE}: {reason_of(error)}"
     loudest = max((picture.loudest for picture in pictures.values()), default=0.0)
     panels = [
-        _panel(item, kind, source, read[index], pictures[index], loudest)
+        _panel(item, kind, source, read[index], pictures.get(index), loudest, problems.get(index))
         if index in read
         else Panel(kind, source, "", problem=problems[index])
         for index, (kind, source, _) in enumerate(recordings)
@@ -115,23 +123,39 @@ def _recordings(item: Item) -> list[tuple[str, str, Path | None]]:
     return found
 
 
-def _panel(item: Item, kind: str, source: str, excerpt: Excerpt, picture: Spectrogram, loudest: float) -> Panel:
+def _panel(
+    item: Item,
+    kind: str,
+    source: str,
+    excerpt: Excerpt,
+    content: Spectrogram | None,
+    loudest: float,
+    problem: str | None,
+) -> Panel:
     what = f"{kind} of {source} in {item.name}" if source else f"{kind} {item.name}"
-    alt = (
-        f"Spectrogram. {what}: {excerpt.seconds:.2f} seconds, 0 to {picture.top:g} hertz, "
-        f"{DYNAMIC_RANGE:g} decibels from dark to bright."
-    )
     notes = [f"first {excerpt.seconds:.0f} s of {excerpt.total:.1f} s"] if excerpt.cut else []
     if excerpt.silent:
         notes.append("silent")
-    problem = None
-    sound = None
+    problems = [problem] if problem else []
+    picture = sound = None
+    try:
+        picture = _picture(content, loudest, what, excerpt) if content else None
+    except Exception as error:  # See `item_panels`.
+        problems.append(f"{_NO_PICTURE}: {reason_of(error)}")
     try:
         sound = player(excerpt)
         notes += [sound.note] if sound.note else []
     except Exception as error:  # The picture is still worth showing.
-        problem = f"It cannot be played here: {reason_of(error)}"
-    return Panel(kind, source, what, draw_spectrogram(picture, loudest, alt), sound, tuple(notes), problem)
+        problems.append(f"It cannot be played here: {reason_of(error)}")
+    return Panel(kind, source, what, picture, sound, tuple(notes), ". ".join(problems) or None)
+
+
+def _picture(content: Spectrogram, loudest: float, what: str, excerpt: Excerpt) -> Picture:
+    alt = (
+        f"Spectrogram. {what}: {excerpt.seconds:.2f} seconds, 0 to {content.top:g} hertz, "
+        f"{DYNAMIC_RANGE:g} decibels from dark to bright."
+    )
+    return draw_spectrogram(content, loudest, alt)
 
 
 def _facts(item: Item, read: Mapping[int, Excerpt]) -> tuple[str, ...]:
@@ -161,7 +185,10 @@ def source_pictures(source: Source) -> SourcePictures:
             f"Divergence of {source.name} against iteration, logarithmic: from {curve[0][1]:.3g} at iteration "
             f"{curve[0][0]:g} to {curve[-1][1]:.3g} at iteration {curve[-1][0]:g}."
         )
-        divergence = draw_divergence(curve, alt)
+        try:
+            divergence = draw_divergence(curve, alt)
+        except Exception as error:  # The figures are still worth showing.
+            problems.append(f"The divergence's picture cannot be drawn: {reason_of(error)}")
         facts += [("Divergence", f"{curve[-1][1]:.3g} a point"), ("Iterations", f"{curve[-1][0]:g}")]
     elif source.status != "failed":
         problems.append("The run recorded no divergence curve.")

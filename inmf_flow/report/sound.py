@@ -15,6 +15,8 @@ from inmf_flow.audio import AudioReader, resample
 
 MAX_SECONDS = 30.0
 MIN_SECONDS = 3.0
+# A header may claim any sample rate: beyond this, seconds say nothing about the memory that they take.
+MAX_RATE = 768_000
 # What browsers are sure to play, and what a listener can hear.
 PLAYABLE_RATES = (8000, 48000)
 # libFLAC puts this many samples into a frame. Chromium cannot go back to the start of a file of a single frame, which
@@ -73,7 +75,7 @@ def read_excerpt(path: Path, seconds: float) -> Excerpt:
         The file is missing, is not audio or holds NaN.
     """
     with AudioReader(path) as reader:
-        wanted = max(1, math.ceil(seconds * reader.sample_rate))
+        wanted = max(1, math.ceil(seconds * min(reader.sample_rate, MAX_RATE)))
         audio = next(iter(reader.blocks(wanted)))
         return Excerpt(np.asarray(audio, dtype=np.float32), reader.sample_rate, float(reader.info.duration))
 

@@ -16,6 +16,8 @@ Float64 = NDArray[np.float64]
 COLUMNS = 720
 ROWS = 240
 WINDOW_SECONDS = 0.04
+# 0.04 s at 192 kHz is less: a header with an absurd sample rate must not ask for all memory.
+MAX_WINDOW = 8192
 # Decibels below an item's loudest point that are drawn: below lies noise that would only grey the picture.
 DYNAMIC_RANGE = 70.0
 _SILENCE = 1e-12
@@ -80,7 +82,7 @@ def spectrogram(audio: NDArray[np.float32], sample_rate: int, top: float | None 
         Upper end of the frequency axis in hertz; the Nyquist frequency unless given.
     """
     samples = audio.shape[-1]
-    window_length = max(16, round(WINDOW_SECONDS * sample_rate))
+    window_length = max(16, min(round(WINDOW_SECONDS * sample_rate), samples, MAX_WINDOW))
     # Hann with a sum of 2, so that a sinusoid of amplitude 1 has magnitude 1.
     window = np.hanning(window_length + 2)[1:-1]
     window *= 2.0 / window.sum()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from inmf_flow.pipeline.config.kinds import BUILT_IN_DIVERGENCES, BUILT_IN_FIELDS, BUILT_IN_METRICS
+from inmf_flow import registry
 
 
 def output_of(code: str) -> list[str]:
@@ -17,11 +17,24 @@ def test_validating_imports_nothing_heavy() -> None:
     assert not heavy & set(loaded)
 
 
-def test_the_names_written_down_here_are_those_of_the_parts_themselves() -> None:
+def test_names_of_fields_divergences_and_metrics_are_known_before_their_parts_are_imported() -> None:
+    code = (
+        "import sys\n"
+        "from inmf_flow.pipeline.config import pipeline_from_mapping\n"
+        "pipeline_from_mapping({'name': 'n', 'corpus': {'mixtures': 'm.wav'}, 'transforms': {'t': 'stft'},"
+        " 'sources': {'s': {'audio': 'a.wav'}}, 'evaluate': {'references': '{source}.wav', 'metrics': 'stoi'},"
+        " 'fit': {'field': 'network', 'time_field': 'matrix', 'beta_loss': 'frobenius'}})\n"
+        "print(*sys.modules)"
+    )
+    assert not {"torch", "inmf_flow.factorize", "inmf_flow.evaluate"} & set(output_of(code))
+
+
+def test_the_names_that_the_tables_know_are_those_of_the_parts_themselves() -> None:
     # In a process of its own, because the parts register themselves once, when they are first imported.
     registered = output_of(
         "import inmf_flow.factorize, inmf_flow.evaluate\n"
         "from inmf_flow.registry import divergences, fields, metrics\n"
         "print(*fields._entries, *divergences._entries, *metrics._entries)"
     )
-    assert sorted(registered) == sorted([*BUILT_IN_FIELDS, *BUILT_IN_DIVERGENCES, *BUILT_IN_METRICS])
+    tables = (registry.fields, registry.divergences, registry.metrics)
+    assert sorted(registered) == sorted(name for table in tables for name in table.built_in)

@@ -36,6 +36,7 @@ def accepts(schema: dict[str, Any], value: Any, root: dict[str, Any]) -> bool:
     if isinstance(value, int | float):
         judged += [schema.get("minimum", value) <= value <= schema.get("maximum", value)]
         judged += ["exclusiveMinimum" not in schema or value > schema["exclusiveMinimum"]]
+        judged += ["exclusiveMaximum" not in schema or value < schema["exclusiveMaximum"]]
     if isinstance(value, list):
         judged += [len(value) >= schema.get("minItems", 0)]
         judged += [accepts(schema.get("items", {}), item, root) for item in value]
@@ -100,6 +101,7 @@ def test_it_accepts_valid_files_and_their_canonical_form(valid: str, load: Calla
         ("toy:n_fft=512", "tooy:n_fft=512"),
         ("{hat: {nodes: 256}}", "hatt"),
         ("wiener: 2", "wiener: 0"),
+        ("wiener: 2", "wiener: 100"),
         ("stoi]", "stoy]"),
         ("components: 20", "components: 0"),
         ('audio: "data/alice/*.wav", ', ""),
