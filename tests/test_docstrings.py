@@ -1,0 +1,31 @@
+"""The examples in docstrings do what they show."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _modules_with_examples() -> list[str]:
+    names = []
+    for base in (ROOT, ROOT / "plugins"):
+        for package in ("inmf_flow", "inmf_flow_stft"):
+            for path in sorted((base / package).rglob("*.py")):
+                if ">>> " in path.read_text("utf-8"):
+                    parts = path.relative_to(base).with_suffix("").parts
+                    names.append(".".join(part for part in parts if part != "__init__"))
+    return names
+
+
+@pytest.mark.parametrize("name", _modules_with_examples())
+def test_examples_in_docstrings_run(name: str) -> None:
+    module = importlib.import_module(name)
+    outcome = doctest.testmod(module, extraglobs={"np": np}, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert outcome.attempted
+    assert not outcome.failed
