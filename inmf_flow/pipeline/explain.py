@@ -6,16 +6,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inmf_flow.pipeline.config import Pipeline
+from inmf_flow.pipeline.outcome import known_failures
 from inmf_flow.pipeline.plan import Planner, StagePlan, check_output_folder
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """The plans of all stages, results of earlier stages taken as yet to come where they are to be done."""
+    """The plans of all stages, results of earlier stages taken as yet to come where they are to be done.
+
+    Attributes
+    ----------
+    pipeline, folder
+        The pipeline and the run's folder.
+    stages
+        The plan of each stage that has items.
+    failures
+        (stage, item, reason) of every failure that is known and is not going to be tried again.
+    planner
+        What made the plans; `run_pipeline` can go on with it, so that no file is read twice to tell whether it changed.
+    """
 
     pipeline: Pipeline
     folder: Path
     stages: dict[str, StagePlan]
+    failures: list[tuple[str, str, str]]
+    planner: Planner
 
     @property
     def todo(self) -> int:
@@ -36,4 +51,7 @@ def explain_pipeline(pipeline: Pipeline, run_folder: Path, planner: Planner | No
         stages["evaluate"] = planner.evaluate(stages["separate"].valid)
     entries = [entry for plan in stages.values() for entry in plan.valid.values()] + list(blocked.values())
     stages["report"] = planner.report(sorted(entries, key=lambda entry: (entry.item, entry.key)))
-    return Explanation(pipeline, run_folder, {name: plan for name, plan in stages.items() if plan.total})
+    failures = [f for name, plan in stages.items() for f in known_failures(name, plan.valid.values())]
+    failures += known_failures("separate", blocked.values())
+    planned = {name: plan for name, plan in stages.items() if plan.total}
+    return Explanation(pipeline, run_folder, planned, failures, planner)

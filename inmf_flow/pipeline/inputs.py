@@ -1,4 +1,4 @@
-"""Digests of input files, remembered as long as size and modification time stay the same."""
+"""Digests of files that a run reads or has written, remembered as long as size and modification time stay the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SETTLED_NS = 2_000_000_000
 
 
 class InputDigests:
-    """Content digests of input files.
+    """Content digests of input files and of earlier results.
 
     Parameters
     ----------
@@ -52,6 +52,16 @@ class InputDigests:
             return digest
         except OSError:
             return UNREADABLE
+
+    def learn(self, path: Path, digest: str) -> None:
+        """Take over the digest of a file that the run itself has just put in place, and does not write again."""
+        try:
+            status = path.stat()
+        except OSError:
+            return
+        settled = max(time.time_ns(), status.st_mtime_ns + _SETTLED_NS + 1)
+        self._known[str(path)] = [status.st_size, status.st_mtime_ns, settled, digest]
+        self._changed = True
 
     def save(self) -> None:
         """Remember what was learned."""

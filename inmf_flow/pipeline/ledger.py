@@ -7,7 +7,7 @@ Records are looked up by item, not by batch: how items are batched may change be
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -110,8 +110,8 @@ class Ledger:
             if path not in kept:
                 path.unlink(missing_ok=True)
 
-    def why_redo(self, entry: Entry | None, inputs: Mapping[str, str]) -> str | None:
-        """Return why an item must be done, or None when its entry still holds."""
+    def why_redo(self, entry: Entry | None, inputs: Mapping[str, str], digest: Callable[[Path], str]) -> str | None:
+        """Return why an item must be done, or None when its entry still holds; ``digest`` gives a file's."""
         if entry is None:
             return "it has not been done yet"
         changed = sorted(name for name in {*inputs, *entry.inputs} if inputs.get(name) != entry.inputs.get(name))
@@ -119,10 +119,10 @@ class Ledger:
             return "changed: " + ", ".join(changed)
         if entry.status == "failed":
             return f"it failed for a reason that may have passed ({entry.reason})" if entry.transient else None
-        for name, (size, _) in entry.outputs.items():
+        for name, (size, known) in entry.outputs.items():
             path = self.run_folder / name
             try:
-                if path.stat().st_size != size:
+                if path.stat().st_size != size or digest(path) != known:
                     return f"{name} has changed"
             except OSError:
                 return f"{name} is gone"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -93,6 +93,15 @@ class RunOutcome:
         }
 
 
+def known_failures(stage: str, entries: Iterable[Entry]) -> Iterator[tuple[str, str, str]]:
+    """Yield (stage, item, reason) of failed items, and of training files that a fit had to leave out."""
+    for entry in entries:
+        if entry.status == "failed":
+            yield stage, entry.item, entry.reason or "unknown"
+        for item, reason in entry.extra.get("left_out", {}).items():
+            yield stage, item, f"left out of {entry.item}'s model: {reason}"
+
+
 def metric_rows(evaluated: Mapping[str, Entry]) -> list[MetricRow]:
     """Return the metrics of all items from their entries."""
     if not evaluated:
@@ -177,15 +186,25 @@ def _versions() -> dict[str, str]:
 def _source(planner: Planner, name: str, entries: Mapping[str, Mapping[str, Entry]]) -> dict[str, Any]:
     entry = entries.get("fit", {}).get(name)
     model = f"models/{name}.safetensors"
-    training = planner.training.get(name, [])
     return {
         "model": model if entry is not None and model in entry.outputs else None,
-        "files": [_relative(planner, recording.path) for recording in training],
+        "files": [_relative(planner, path) for path in _files_of(planner, name, entry)],
         "status": entry.status if entry is not None else "missing",
         "reason": entry.reason if entry is not None else None,
         "n_components": entry.extra.get("n_components") if entry is not None else None,
         "divergence_curve": entry.extra.get("divergence_curve", []) if entry is not None else [],
     }
+
+
+def _files_of(planner: Planner, name: str, entry: Entry | None) -> list[Path]:
+    """Return the files that a source's model was learned from, or the model that was given for it."""
+    if entry is None or entry.status != "done":
+        return []
+    given = planner.pipeline.sources[name].model
+    if given is not None:
+        return [planner.pipeline.resolve(given)]
+    used = set(entry.extra["items"])
+    return [r.path for r in planner.training[name] if f"{name}/{r.item}" in used]
 
 
 def _item(planner: Planner, recording: Any, entries: Mapping[str, Mapping[str, Entry]]) -> dict[str, Any]:
@@ -209,4 +228,4 @@ def _relative(planner: Planner, path: Path) -> str:
         relative = os.path.relpath(path, planner.run_folder)
     except ValueError:
         return str(path)
-    return relative if relative.count("..") <= 4 else str(path)
+    return relative if Path(relative).parts.count("..") <= 4 else str(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from inmf_flow.corpus import Recording, find_files, name_recordings
 from inmf_flow.errors import ConfigError
 from inmf_flow.pipeline.config import Pipeline
 from inmf_flow.pipeline.inputs import UNREADABLE, InputDigests
-from inmf_flow.pipeline.ledger import Entry, Ledger, content_key, digest_json
+from inmf_flow.pipeline.ledger import Entry, Ledger, digest_json
+from inmf_flow.registry import parse_spec
 
 STAGES = ("analyze", "fit", "separate", "evaluate", "report")
 #: Stands for an input that a stage before will make.
@@ -23,6 +24,8 @@ PENDING = "pending"
 _STAGE_VERSIONS = {"analyze": 1, "fit": 1, "separate": 1, "evaluate": 1, "report": 1}
 # Batches are cut by these alone, so that they depend on the corpus and not on the cluster or on what remains.
 _BATCH_LIMITS = {"analyze": (256, 64 << 20), "separate": (16, 8 << 20), "evaluate": (64, 64 << 20)}
+# Updates of a mixture's activations where the pipeline does not say.
+_UPDATES = {"default": 100, "fast": 30}
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """A stage's batches, and the entries of earlier runs that still hold."""
+    """A stage's batches, the entries of earlier runs that still hold, and all that were known."""
 
     stage: str
     batches: tuple[Batch, ...]
     valid: Mapping[str, Entry]
+    known: Mapping[str, Entry] = field(default_factory=dict)
 
     @cached_property
     def todo(self) -> list[Work]:
@@ -77,6 +81,11 @@ class Planner:
         The validated pipeline.
     run_folder
         Where results are and go.
+
+    Raises
+    ------
+    ConfigError
+        As `check_corpus` does.
     """
 
     def __init__(self, pipeline: Pipeline, run_folder: Path) -> None:
@@ -84,15 +93,7 @@ class Planner:
         self.run_folder = run_folder
         self.ledger = Ledger(run_folder)
         self.digests = InputDigests(run_folder / "ledger" / "inputs.json")
-        self.mixtures = self._recordings(pipeline.corpus.mixtures, "corpus.mixtures")
-        self.training = {
-            name: self._recordings(source.audio or (), f"sources.{name}.audio")
-            for name, source in pipeline.sources.items()
-            if source.model is None
-        }
-
-    def _recordings(self, patterns: Sequence[str], where: str) -> list[Recording]:
-        return name_recordings(find_files([self.pipeline.resolve(pattern) for pattern in patterns], where))
+        self.mixtures, self.training = check_corpus(pipeline)
 
     @cached_property
     def config_hash(self) -> str:
@@ -119,6 +120,24 @@ class Planner:
     def _software(self, stage: str) -> str:
         return digest_json([_STAGE_VERSIONS[stage], __version__])
 
+    @cached_property
+    def _fit_plugins(self) -> list[str]:
+        """The versions of what makes the fields and the divergence."""
+        from inmf_flow.plugins import plugin_version
+
+        fit = self.pipeline.fit
+        versions = [plugin_version("field", fit.field.name)]
+        if fit.time_field != "auto":
+            versions.append(plugin_version("field", parse_spec(fit.time_field)[0]))
+        if isinstance(fit.beta_loss, str):
+            versions.append(plugin_version("divergence", fit.beta_loss))
+        return versions
+
+    @property
+    def updates(self) -> int:
+        """Updates of a mixture's activations."""
+        return self.pipeline.separate.max_iter or _UPDATES[self.pipeline.separate.quality]
+
     def analyze(self) -> StagePlan:
         """Plan the analysis of training audio; nothing where points are not stored."""
         settings = digest_json(
@@ -139,7 +158,7 @@ class Planner:
 
     def fit(self, analyzed: Mapping[str, Entry]) -> StagePlan:
         """Plan one fit a source; ``analyzed`` holds the entries of the stage before, without those yet to come."""
-        settings = self.pipeline.fit.model_dump(mode="json", exclude={"analyze"})
+        settings = [self.pipeline.fit.model_dump(mode="json", exclude={"analyze"}), self._fit_plugins]
         works = []
         for source, options in self.pipeline.sources.items():
             inputs = {
@@ -182,7 +201,8 @@ class Planner:
         """Plan the separation of mixtures; ``fitted`` holds the entries of the sources' models."""
         settings = digest_json(
             [
-                self.pipeline.separate.model_dump(mode="json"),
+                self.pipeline.separate.mask,
+                self.updates,
                 self._transforms[self.pipeline.synthesized],
                 self.pipeline.corpus.sample_rate,
             ]
@@ -263,11 +283,11 @@ class Planner:
         valid: dict[str, Entry] = {}
         decided = []
         for work in works:
-            why = self.ledger.why_redo(known.get(work.item), work.inputs)
+            why = self.ledger.why_redo(known.get(work.item), work.inputs, self.digests.get)
             if why is None:
                 valid[work.item] = known[work.item]
             decided.append(Work(work.item, work.inputs, work.payload, work.size, why))
-        return StagePlan(stage, tuple(_batches(stage, decided, by)), valid)
+        return StagePlan(stage, tuple(_batches(stage, decided, by)), valid, known)
 
 
 def _batches(stage: str, works: Sequence[Work], by: Any) -> Iterable[Batch]:
@@ -299,9 +319,47 @@ def _output_digest(entry: Entry | None, name: str) -> str:
     return entry.outputs[name][1] if name in entry.outputs else UNREADABLE
 
 
-def item_keys(works: Iterable[Work]) -> dict[str, str]:
-    """Return the key of each item."""
-    return {work.item: content_key(work.inputs) for work in works}
+def check_corpus(pipeline: Pipeline) -> tuple[list[Recording], dict[str, list[Recording]]]:
+    """Find a pipeline's recordings: the mixtures, and each source's training files.
+
+    Raises
+    ------
+    ConfigError
+        When patterns match no file, all of them at once; when several mixtures would share their references.
+    """
+    faults: list[ConfigError] = []
+
+    def named(patterns: Sequence[str], where: str) -> list[Recording]:
+        found: dict[Path, None] = {}
+        for pattern in patterns:
+            try:
+                found.update(dict.fromkeys(find_files([pipeline.resolve(pattern)], where)))
+            except ConfigError as error:
+                faults.append(error)
+        return name_recordings(found)
+
+    mixtures = named(pipeline.corpus.mixtures, "corpus.mixtures")
+    training = {
+        name: named(source.audio or (), f"sources.{name}.audio")
+        for name, source in pipeline.sources.items()
+        if source.model is None
+    }
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise ConfigError(
+            f"no audio file matches {len(faults)} patterns",
+            got="; ".join(f"{fault.where}: {fault.got}" for fault in faults),
+            hint=faults[0].hint,
+        )
+    if pipeline.evaluate is not None and len(mixtures) > 1 and "{item}" not in pipeline.evaluate.references:
+        raise ConfigError(
+            f"{len(mixtures)} mixtures would be scored against the same references",
+            where="evaluate.references",
+            got=repr(pipeline.evaluate.references),
+            expected="'{item}' in it, which stands for the mixture's name",
+        )
+    return mixtures, training
 
 
 def check_output_folder(folder: Path) -> None:

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from inmf_flow.errors import ConfigError, ModelFileError
 from inmf_flow.hookspecs import ItemOutcome, RunInfo, RunResult, StageInfo
 from inmf_flow.pipeline.cluster import dashboard_link, open_client
 from inmf_flow.pipeline.config import Pipeline, load_pipeline, pipeline_from_mapping
-from inmf_flow.pipeline.explain import explain_pipeline
+from inmf_flow.pipeline.dispatch import dispatch
+from inmf_flow.pipeline.explain import Explanation, explain_pipeline
 from inmf_flow.pipeline.ledger import Entry
 from inmf_flow.pipeline.outcome import (
     RunOutcome,
     StageOutcome,
     is_recorded,
+    known_failures,
     metric_rows,
     outputs_by_source,
     write_metrics,
     write_run_json,
 )
-from inmf_flow.pipeline.plan import Batch, Planner, StagePlan, check_output_folder
-from inmf_flow.pipeline.prepare import check_given_models, remove_leftovers
+from inmf_flow.pipeline.plan import Batch, Planner, StagePlan, Work, check_output_folder
+from inmf_flow.pipeline.prepare import check_given_models, remove_leftovers, sole_driver
 from inmf_flow.pipeline.settings import stage_settings
-from inmf_flow.pipeline.tasks import Receipt, Task, run_task
+from inmf_flow.pipeline.tasks import Receipt, Task
+from inmf_flow.pipeline.tidy import is_scattered, remove_stale, tidy_store
 from inmf_flow.plugins import call_lifecycle
-
-# Futures in flight per worker: enough that none waits for work, few enough for a corpus of millions.
-_WINDOW = 4
 
 
 def run_pipeline(
@@ -42,6 +40,7 @@ def run_pipeline(
     scheduler: str | None = None,
     workers: int | None = None,
     overrides: Sequence[str] = (),
+    explained: Explanation | None = None,
 ) -> RunOutcome:
     """Run a pipeline: analyse, fit, separate, evaluate, report. What is done already is not done again.
 
@@ -55,6 +54,9 @@ def run_pipeline(
         In place of ``cluster.scheduler`` and ``cluster.workers``.
     overrides
         ``"a.b=c"`` changes to a YAML file, as `--set` takes them.
+    explained
+        What `explain_pipeline` said of this pipeline and folder just before: files that it has looked at are not read
+        again to tell whether they changed.
 
     Returns
     -------
@@ -82,8 +84,11 @@ def run_pipeline(
     check_output_folder(folder)
     # Paths that workers get must not depend on a working directory.
     folder = folder.absolute()
-    planner = Planner(pipeline, folder)
-    with _sole_driver(folder):
+    if explained is not None and (explained.pipeline, explained.folder) == (pipeline, folder):
+        planner = explained.planner
+    else:
+        planner = Planner(pipeline, folder)
+    with sole_driver(folder):
         return _Run(planner, scheduler or pipeline.cluster.scheduler, workers or pipeline.cluster.workers).run()
 
 
@@ -99,12 +104,16 @@ class _Run:
         self._stack = ExitStack()
         self._client: Any = None
         self._begin = time.perf_counter()
+        self._written: dict[str, tuple[int, str]] = {}
 
     def run(self) -> RunOutcome:
         outcome, planner = self.outcome, self.planner
         expected = explain_pipeline(planner.pipeline, planner.run_folder, planner)
         stages = {name: StageInfo(plan.total, len(plan.todo)) for name, plan in expected.stages.items()}
         check_given_models(expected)
+        # What is there already: true of the folder even if this run ends before its first task.
+        self.entries = {name: dict(plan.valid) for name, plan in expected.stages.items() if name != "report"}
+        started = False
         with self._stack:
             try:
                 if expected.todo:
@@ -113,6 +122,7 @@ class _Run:
                     # Until the run ends the page and the table must not pass for its results.
                     write_run_json(planner, outcome, self.entries, "running")
                 dashboard = dashboard_link(self._client) if self._client is not None else None
+                started = True
                 call_lifecycle("on_run_start", run=RunInfo(outcome.name, outcome.folder, stages, dashboard))
                 self._run_stages()
                 outcome.status = "failed" if outcome.failures else "done"
@@ -124,22 +134,26 @@ class _Run:
                 raise
             finally:
                 outcome.seconds = time.perf_counter() - self._begin
-                planner.digests.save()
+                self._learn_digests()
                 if expected.todo or not outcome.did_nothing:
                     write_run_json(planner, outcome, self.entries, outcome.status)
-                result = RunResult(outcome.name, outcome.folder, outcome.status, outcome.counts, outcome.seconds)
-                call_lifecycle("on_run_end", result=result)
+                if started:
+                    result = RunResult(outcome.name, outcome.folder, outcome.status, outcome.counts, outcome.seconds)
+                    call_lifecycle("on_run_end", result=result)
         return outcome
 
     def _run_stages(self) -> None:
         planner, outcome = self.planner, self.outcome
         analyzed = self._stage("analyze", planner.analyze())
-        self._tidy_store(analyzed)
+        if planner.pipeline.store == "zarr":
+            self._note(tidy_store(planner.run_folder, analyzed.values()))
         fit_plan = planner.fit(analyzed)
         fitted = self._stage("fit", fit_plan)
-        self._note_left_out(fitted)
+        # Files that a fit without a store could not read: elsewhere their analysis has failed.
+        outcome.failures += [f for f in known_failures("fit", fitted.values()) if f not in outcome.failures]
         blocked = planner.blocked(fitted)
         if blocked:
+            self.entries |= {"separate": {}, "evaluate": {}}
             for entry in blocked.values():
                 self._fail("separate", entry, told=not fit_plan.todo)
         else:
@@ -164,37 +178,55 @@ class _Run:
         entries = dict(plan.valid)
         for entry in plan.valid.values():
             tally.reused += entry.status == "done"
+            self._note(*entry.extra.get("notes", ()))
             if entry.status == "failed":
                 self._note_failure(stage, entry, tally)
+        planned = {work.item for batch in plan.batches for work in batch.works}
+        self._remove_stale(stage, [e for e in plan.known.values() if e.item not in planned], plan.known, planned)
         batches = [batch for batch in plan.batches if batch.todo]
         if batches:
             # Killed half-way, a run with other settings must not leave its outputs under records of these.
             self._align_records(stage, plan, plan.valid)
-        settings = stage_settings(stage, self.planner, self.entries) if batches else {}
-        tasks = [self._task(stage, batch, plan, settings) for batch in batches]
-        for receipts in self._execute(tasks):
-            for receipt in receipts:
-                self._take(stage, receipt, entries, tally)
+            self._run_batches(stage, batches, entries, tally)
+        if stage == "analyze":
+            gathered = [batch for batch in plan.batches if is_scattered(batch, entries)]
+            self._run_batches(stage, [Batch(b.name, _settled(b)) for b in gathered], entries, tally)
+        self._remove_stale(stage, plan.known.values(), entries, planned)
         self._align_records(stage, plan, entries)
         tally.seconds = time.perf_counter() - begin
         self.entries[stage] = entries
         return entries
 
-    def _task(self, stage: str, batch: Batch, plan: StagePlan, settings: Mapping[str, Any]) -> Task:
-        kept = tuple((plan.valid[work.item], work.payload) for work in batch.works if work.item in plan.valid)
+    def _run_batches(
+        self, stage: str, batches: Sequence[Batch], entries: dict[str, Entry], tally: StageOutcome
+    ) -> None:
+        settings = stage_settings(stage, self.planner, self.entries) if batches else {}
+        tasks = [self._task(stage, batch, entries, settings) for batch in batches]
+        for receipts in self._execute(tasks):
+            for receipt in receipts:
+                self._take(stage, receipt, entries, tally)
+
+    def _task(self, stage: str, batch: Batch, entries: Mapping[str, Entry], settings: Mapping[str, Any]) -> Task:
+        kept = tuple((entries[work.item], work.payload) for work in batch.works if work.item in entries)
         items = tuple((work.item, work.inputs, work.payload) for work in batch.todo)
         return Task(stage, batch.name, self.planner.run_folder, items, kept, settings)
+
+    def _remove_stale(
+        self, stage: str, known: Iterable[Entry], current: Mapping[str, Entry], planned: Collection[str]
+    ) -> None:
+        # The store knows best which of its parts are in use.
+        if stage != "analyze":
+            remove_stale(self.planner.run_folder, known, [e for item, e in current.items() if item in planned])
 
     def _take(self, stage: str, receipt: Receipt, entries: dict[str, Entry], tally: StageOutcome) -> None:
         entry = receipt.entry
         known = entry.item in entries
         entries[entry.item] = entry
+        self._written |= entry.outputs
         if known:
             # Its points were copied into a new part: nothing was done to the item itself.
             return
-        for note in receipt.notes:
-            if note not in self.outcome.notes:
-                self.outcome.notes.append(note)
+        self._note(*receipt.notes)
         if entry.status == "failed":
             self._note_failure(stage, entry, tally)
             call_lifecycle(
@@ -209,11 +241,15 @@ class _Run:
         tally.failed += 1
         self.outcome.failures.append((stage, entry.item, entry.reason or "unknown"))
 
-    def _note_left_out(self, fitted: Mapping[str, Entry]) -> None:
-        """Count files that a fit without a store could not read: elsewhere their analysis has failed."""
-        for source, entry in fitted.items():
-            for item, reason in entry.extra.get("left_out", {}).items():
-                self.outcome.failures.append(("fit", item, f"left out of {source}'s model: {reason}"))
+    def _note(self, *notes: str | None) -> None:
+        self.outcome.notes += [note for note in dict.fromkeys(notes) if note and note not in self.outcome.notes]
+
+    def _learn_digests(self) -> None:
+        """Remember the digests of what was written, so that the next run need not read it."""
+        digests = self.planner.digests
+        for name, (_, digest) in self._written.items():
+            digests.learn(self.planner.run_folder / name, digest)
+        digests.save()
 
     def _fail(self, stage: str, entry: Entry, told: bool) -> None:
         tally = self.outcome.stages.setdefault(stage, StageOutcome())
@@ -223,37 +259,7 @@ class _Run:
             call_lifecycle("on_item_error", outcome=ItemOutcome(stage, entry.item, "failed", entry.reason, 0.0))
 
     def _execute(self, tasks: Sequence[Task]) -> Iterator[list[Receipt]]:
-        """Run tasks on the cluster with a bounded number in flight, and yield their receipts as they come."""
-        if not tasks:
-            return
-        from distributed import as_completed
-
-        client = self._open_client()
-        waiting = iter(tasks)
-        window = _WINDOW * max(len(client.scheduler_info(n_workers=-1)["workers"]), 1)
-        running: dict[Any, Task] = {}
-        futures = as_completed()
-
-        def submit_next() -> None:
-            task = next(waiting, None)
-            if task is not None:
-                future = client.submit(
-                    run_task, task, key=f"{task.stage}-{task.batch}-{os.urandom(4).hex()}", pure=False
-                )
-                running[future] = task
-                futures.add(future)
-
-        for _ in range(window):
-            submit_next()
-        try:
-            for future in futures:
-                task = running.pop(future)
-                yield _receipts(future, task)
-                submit_next()
-        finally:
-            for future in running:
-                with suppress(Exception):
-                    future.cancel()
+        return dispatch(self._open_client(), tasks) if tasks else iter(())
 
     def _open_client(self) -> Any:
         if self._client is None:
@@ -271,20 +277,6 @@ class _Run:
                 written.append(batch.name)
         ledger.keep_only(stage, written)
 
-    def _tidy_store(self, analyzed: Mapping[str, Entry]) -> None:
-        """Remove parts that no item refers to any more."""
-        path = self.planner.run_folder / "points.zarr"
-        if not self.outcome.stages.get("analyze", StageOutcome()).done or not path.is_dir():
-            return
-        from inmf_flow.store import PointsStore
-
-        store = PointsStore.open(path)
-        used = {entry.extra.get("part") for entry in analyzed.values()}
-        for record in store.records():
-            if record.part not in used:
-                store.delete_part(record.part)
-        store.sweep()
-
     def _collect_results(self) -> None:
         """Fill in what users look at: estimates and metrics, and let ``metrics.csv`` be the table of these."""
         outcome = self.outcome
@@ -296,39 +288,6 @@ class _Run:
         write_metrics(outcome)
 
 
-def _receipts(future: Any, task: Task) -> list[Receipt]:
-    """Return a task's receipts; a task that broke as a whole fails each of its items, to be tried again."""
-    error = future.exception()
-    if error is None:
-        receipts: list[Receipt] = future.result()
-        return receipts
-    if isinstance(error, ModelFileError):
-        raise error
-    name = type(error).__name__
-    reason = (
-        "the worker died while working on it (out of memory, or a crash in a decoder)"
-        if name == "KilledWorker"
-        else f"{name}: {error}"
-    )
-    return [Receipt(Entry(item, inputs, "failed", reason, transient=True), 0.0) for item, inputs, _ in task.items]
-
-
-@contextmanager
-def _sole_driver(folder: Path) -> Iterator[None]:
-    """Hold the run folder's lock; a second driver is told and does nothing."""
-    path = folder / "ledger" / "driver.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a+")
-    except OSError as error:
-        raise ConfigError(f"the run's folder cannot be written: {error.strerror}", where=folder) from None
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(
-                "another run is using this folder",
-                where=folder,
-                hint="Wait for it to end, or give another --output.",
-            ) from None
-        yield
+def _settled(batch: Batch) -> tuple[Work, ...]:
+    """Return a batch's items with nothing to be done: they are only to be gathered in one part."""
+    return tuple(replace(work, why=None) for work in batch.works)

@@ -8,9 +8,6 @@ from typing import Any
 from inmf_flow.pipeline.ledger import Entry
 from inmf_flow.pipeline.plan import Planner
 
-# Updates of a mixture's activations where the pipeline does not say.
-_UPDATES = {"default": 100, "fast": 30}
-
 
 def stage_settings(stage: str, planner: Planner, entries: Mapping[str, Mapping[str, Entry]]) -> Mapping[str, Any]:
     """Return the settings of a stage's tasks."""
@@ -40,7 +37,6 @@ def _fit(planner: Planner, entries: Mapping[str, Mapping[str, Entry]]) -> dict[s
 
 
 def _separate(planner: Planner, entries: Mapping[str, Mapping[str, Entry]]) -> dict[str, Any]:
-    options = planner.pipeline.separate
     return {
         "models": {
             name: (str(planner.run_folder / path), digest)
@@ -48,8 +44,8 @@ def _separate(planner: Planner, entries: Mapping[str, Mapping[str, Entry]]) -> d
             for path, (_, digest) in entries["fit"][name].outputs.items()
         },
         "transform": _choice(planner, planner.pipeline.synthesized),
-        "mask": options.mask,
-        "max_iter": options.max_iter or _UPDATES[options.quality],
+        "mask": planner.pipeline.separate.mask,
+        "max_iter": planner.updates,
         "sample_rate": planner.pipeline.corpus.sample_rate,
     }
 

@@ -6,22 +6,23 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inmf_flow.errors import ArgumentError, AudioError, InmfError, ModelFileError, OutputError, StoreError
-from inmf_flow.files import digest_bytes
 from inmf_flow.pipeline.ledger import Entry, Ledger, describe_output
+from inmf_flow.pipeline.tidy import STORE, part_name
 
 if TYPE_CHECKING:
     from inmf_flow.points import PointSet
     from inmf_flow.separation import Dictionary
     from inmf_flow.store import PointsStore
 
-STORE = "points.zarr"
 # Audio is read in blocks of this many samples a channel; results do not depend on it.
 _BLOCK = 1 << 18
+# A band narrower than this share of its lower edge is not worth a remark.
+_EDGE = 1.01
 
 logger = logging.getLogger("inmf_flow.pipeline")
 
@@ -114,11 +115,12 @@ def _points_of(path: Path, settings: Mapping[str, Any]) -> PointSet:
 def _analyze(task: Task) -> list[Receipt]:
     """Write the points of a batch as one part; items whose points are stored already are copied, not made again."""
     from inmf_flow.store import PointsStore
+    from inmf_flow.store.manifest import DamagedRecordError
 
     store = PointsStore.create(task.run_folder / STORE)
     found: dict[str, PointSet] = {}
     receipts = [
-        _attempt(item, inputs, lambda i=item, n=inputs, p=payload: ({}, _take_points(found, i, n, p, task)))  # type: ignore[misc]
+        _attempt(item, inputs, partial(_take_points, found, item, payload, task))
         for item, inputs, payload in task.items
     ]
     keys = {receipt.entry.item: receipt.entry.key for receipt in receipts if receipt.entry.status == "done"}
@@ -128,8 +130,12 @@ def _analyze(task: Task) -> list[Receipt]:
             keys[entry.item] = entry.key
     if not keys:
         return receipts
-    part = f"{task.batch}-{digest_bytes(*(f'{i} {k}'.encode() for i, k in sorted(keys.items())))[:12]}"
-    store.write_part(part, found, keys, task.settings["config_hash"])
+    part = part_name(task.batch, keys)
+    try:
+        store.write_part(part, found, keys, task.settings["config_hash"])
+    except DamagedRecordError:
+        store.delete_part(part)
+        store.write_part(part, found, keys, task.settings["config_hash"])
     outputs = describe_output(task.run_folder, task.run_folder / STORE / "manifest" / f"{part}.json")
     placed = [_placed(receipt.entry, part, outputs) for receipt in receipts]
     # Entries that were kept now lie in the new part too.
@@ -147,11 +153,11 @@ def _stored_points(store: PointsStore, entry: Entry, path: Path, task: Task) -> 
 
 
 def _take_points(
-    found: dict[str, PointSet], item: str, inputs: Mapping[str, str], payload: Mapping[str, Any], task: Task
-) -> dict[str, Any]:
+    found: dict[str, PointSet], item: str, payload: Mapping[str, Any], task: Task
+) -> tuple[dict[str, tuple[int, str]], dict[str, Any]]:
     points = _points_of(Path(payload["path"]), task.settings)
     found[item] = points
-    return {"points": points.n_points, "seconds": points.duration}
+    return {}, {"points": points.n_points, "seconds": points.duration}
 
 
 def _placed(entry: Entry, part: str, outputs: dict[str, tuple[int, str]]) -> Entry:
@@ -162,10 +168,7 @@ def _placed(entry: Entry, part: str, outputs: dict[str, tuple[int, str]]) -> Ent
 
 def _fit(task: Task) -> list[Receipt]:
     """Fit one source's dictionary, or take over the model that was given for it."""
-    return [
-        _attempt(item, inputs, lambda i=item, p=payload: _fit_source(i, p, task))  # type: ignore[misc]
-        for item, inputs, payload in task.items
-    ]
+    return [_attempt(item, inputs, partial(_fit_source, item, payload, task)) for item, inputs, payload in task.items]
 
 
 def _fit_source(
@@ -179,20 +182,20 @@ def _fit_source(
     left_out: dict[str, str] = {}
     if "model" in payload:
         model = INMF.load(payload["model"])
-        files = [Path(payload["model"]).name]
+        used: list[str] = []
     else:
-        sets, files = _training_points(source, payload, task, notes, left_out)
+        sets, used = _training_points(source, payload, task, notes, left_out)
         options = task.settings["fit"]
         model = INMF(n_components=task.settings["components"][source], **options).fit(PointSet.end_to_end(sets))
         model.provenance = {
             "source": source,
-            "files": files,
+            "files": [Path(payload["items"][item]).name for item in used],
             "transforms": [[choice["name"], choice["options"]] for choice in task.settings["transforms"]],
             "sample_rate": task.settings["sample_rate"],
         }
     model.save(target)
     return describe_output(task.run_folder, target), {
-        "files": files,
+        "items": used,
         "n_components": int(model.n_components),
         "n_iter": model.n_iter_,
         "divergence_curve": [[i, value] for i, value in model.divergence_curve_],
@@ -204,10 +207,14 @@ def _fit_source(
 def _training_points(
     source: str, payload: Mapping[str, Any], task: Task, notes: list[str], left_out: dict[str, str]
 ) -> tuple[list[PointSet], list[str]]:
-    """Read a source's points from the store; damaged ones are made again from the audio."""
+    """Read a source's points from the store; damaged ones are made again from the audio.
+
+    Returns the points and the items used. A file that is no audio is left out; any other trouble may pass and must not
+    give a model that lacks it for ever.
+    """
     from inmf_flow.store import PointsStore
 
-    sets, files = [], []
+    sets, used = [], []
     for item, path in payload["items"].items():
         try:
             if payload["parts"] is None:
@@ -220,15 +227,15 @@ def _training_points(
                 except StoreError as error:
                     notes.append(f"stored points were damaged and made again from the audio: {error}")
                     points = _points_of(Path(path), task.settings)
-        except (AudioError, OSError) as error:
+        except AudioError as error:
             left_out[item] = str(error)
             continue
         sets.append(points)
-        files.append(Path(path).name)
+        used.append(item)
     if not sets:
         reasons = list(left_out.values())[:3] or [f"{len(payload['items'])} files whose analysis failed"]
         raise AudioError("none of its training files could be used", where=source, got="; ".join(reasons))
-    return sets, files
+    return sets, used
 
 
 def _separate(task: Task) -> list[Receipt]:
@@ -240,7 +247,7 @@ def _separate(task: Task) -> list[Receipt]:
         # No mixture's fault: these models cannot be used together.
         raise ModelFileError(str(error)) from error
     return [
-        _attempt(item, inputs, lambda i=item, p=payload: _separate_item(i, p, dictionary, task))  # type: ignore[misc]
+        _attempt(item, inputs, partial(_separate_item, item, payload, dictionary, task))
         for item, inputs, payload in task.items
     ]
 
@@ -273,12 +280,14 @@ def _separate_item(
     outputs = {}
     for path in result.outputs.values():
         outputs.update(describe_output(task.run_folder, path))
-    band = dictionary.unseen_band(settings["sample_rate"] or result.sample_rate)
-    notes = (
-        [f"the models have seen no data from {band[0]:.0f} to {band[1]:.0f} Hz: the sources share that band equally"]
-        if band
-        else []
-    )
+    own = result.sample_rate / 2
+    known = min(dictionary.max_frequency, (settings["sample_rate"] or result.sample_rate) / 2)
+    notes = []
+    if own > known * _EDGE:
+        notes.append(
+            f"from {known:.0f} to {own:.0f} Hz no model has data or the analysis does not reach: "
+            "the sources share that band equally"
+        )
     return outputs, {
         "duration": result.frames / result.sample_rate,
         "sample_rate": result.sample_rate,
@@ -290,8 +299,7 @@ def _separate_item(
 def _evaluate(task: Task) -> list[Receipt]:
     """Score a batch of separated mixtures."""
     return [
-        _attempt(item, inputs, lambda i=item, p=payload: _evaluate_item(i, p, task))  # type: ignore[misc]
-        for item, inputs, payload in task.items
+        _attempt(item, inputs, partial(_evaluate_item, item, payload, task)) for item, inputs, payload in task.items
     ]
 
 

@@ -16,10 +16,11 @@ def damaged(
     item: str | None = None,
     got: object = None,
     expected: object = None,
+    kind: type[StoreError] = StoreError,
 ) -> StoreError:
     """Build the error for damage, naming store, part, array and item as far as they are known."""
-    names = [f"{kind} {name!r}" for kind, name in (("part", part), ("array", array), ("item", item)) if name]
-    return StoreError(
+    names = [f"{thing} {name!r}" for thing, name in (("part", part), ("array", array), ("item", item)) if name]
+    return kind(
         what,
         where=": ".join([str(root), ", ".join(names)] if names else [str(root)]),
         got=got,

@@ -137,10 +137,15 @@ def read_record(root: Path, part: str) -> PartRecord | None:
             hint="Upgrade inmf_flow.",
         ) from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        raise damaged(root, f"the record {where} is damaged", part=part) from None
+        raise damaged(root, f"the record {where} is damaged", part=part, kind=DamagedRecordError) from None
     if record.part != part:
-        raise damaged(root, f"the record {where} is another part's", part=part, got=repr(record.part))
+        what = f"the record {where} is another part's"
+        raise damaged(root, what, part=part, got=repr(record.part), kind=DamagedRecordError)
     return record
+
+
+class DamagedRecordError(StoreError):
+    """A record is not what was written; its part can only be made again."""
 
 
 class _NewerFormatError(Exception):

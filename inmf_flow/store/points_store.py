@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from os import scandir
 from pathlib import Path
@@ -204,6 +204,20 @@ class PointsStore:
             fsync_folder(self.path / MANIFEST)
             _remove(self.path / PARTS / part_id)
         self._stamp = None
+
+    def keep_only(self, parts: Collection[str]) -> list[str]:
+        """Delete all other parts, those whose records are damaged too.
+
+        Returns
+        -------
+        deleted
+            Their ids.
+        """
+        recorded = sorted(path.stem for path in (self.path / MANIFEST).glob(f"*{RECORD_SUFFIX}"))
+        deleted = [part for part in recorded if is_safe_name(part) and part not in parts]
+        for part in deleted:
+            self.delete_part(part)
+        return deleted
 
     def sweep(self) -> list[Path]:
         """Remove what killed writers left: temporary files and folders, and parts without a record.

@@ -14,8 +14,11 @@ import pytest
 import soundfile
 
 from inmf_flow.cli import main
+from inmf_flow.errors import PointsError, TransformError
+from inmf_flow.transform import get_transform
 
 Program = Callable[..., Any]
+_STFT = type(get_transform("stft"))
 
 
 @pytest.fixture(scope="module")
@@ -132,12 +135,56 @@ def test_separate_does_the_others_when_one_is_bad(corpus: Any, voices: Any, inmf
     np.testing.assert_allclose(total, mixture, atol=1e-6)
 
 
+def _breaking_on(path: Path, error: Exception) -> Any:
+    """Return STFT's analysis, raising an error for the recording of so many samples."""
+    analyze = _STFT.analyze
+    samples = soundfile.info(path).frames
+
+    def broken(self: Any, audio: Any, *arguments: Any, **options: Any) -> Any:
+        if np.shape(audio)[-1] == samples:
+            raise error
+        return analyze(self, audio, *arguments, **options)
+
+    return broken
+
+
+@pytest.mark.parametrize("error", [TransformError("too odd"), PointsError("too odd"), OSError(28, "too odd")])
+def test_one_file_that_breaks_costs_itself_alone(
+    corpus: Any, voices: Any, inside: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    wide = corpus.folder / "mixtures/wide.wav"
+    monkeypatch.setattr(_STFT, "analyze", _breaking_on(wide, error))
+    done = inside("separate", wide, corpus.folder / "mixtures/one.flac", *_models(voices), "-o", tmp_path / "out")
+    assert done.code == 1
+    assert len(done.err.splitlines()) == 1
+    assert done.err.startswith(f"inmf: failed: {wide}: ")
+    assert "too odd" in done.err
+    assert [Path(line).parent.name for line in done.out.splitlines()] == ["one", "one"]
+    spec = ["--transform", "stft:n_fft=512", "--components", 2, "--max-iter", 5]
+    monkeypatch.setattr(_STFT, "analyze", _breaking_on(corpus.folder / "male/a.wav", error))
+    done = inside("fit", corpus.folder / "male", *spec, "-o", tmp_path / "m.safetensors")
+    assert done.code == 1
+    assert done.err.startswith(f"inmf: left out: {corpus.folder}/male/a.wav: ")
+    assert "from 1 files" in done.out
+
+
+def test_a_transform_that_cannot_invert_is_the_commands_fault(
+    corpus: Any, voices: Any, inside: Program, tmp_path: Path
+) -> None:
+    arguments = ["--transform", "stft:hop_length=2001", "-o", tmp_path / "out"]
+    done = inside("separate", corpus.folder / "mixtures", *_models(voices), *arguments)
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--model", "male"], ("NAME=MODEL",)),
         (["--model", "male={voice}", "--model", "male={voice}"], ("twice",)),
         (["--model", "../male={voice}"], ("becomes a file's name",)),
+        (["--model", "nul\nl={voice}"], ("becomes a file's name",)),
+        (["--model", f"{'a' * 121}={{voice}}"], ("at most 120 bytes",)),
         (["--model", "male=gone.safetensors"], ("gone.safetensors", "no such model file")),
         (["--model", "male={mixture}"], ("one.flac", "safetensors")),
         (["--model", "male={voice}", "--transform", "cqtt"], ("cqtt",)),
@@ -167,6 +214,7 @@ def test_evaluate_scores_a_folder(first_run: Any, inmf: Program, tmp_path: Path)
     document = json.loads(scores.read_text())
     assert len(document["rows"]) == 6
     assert document["failures"] == {}
+    assert document["missing"] == []
     mean = next(s for s in document["summary"] if (s["source"], s["metric"]) == ("male", "si_sdr"))["mean"]
     ours = [float(x.split(",")[3]) for x in (project.output / "metrics.csv").read_text().splitlines() if ",male," in x]
     # The run scores against the mixture's file, which is rounded to 16 bits; the estimates are the same.
@@ -184,6 +232,23 @@ def test_evaluate_records_an_item_that_cannot_be_scored(first_run: Any, inside: 
     assert sorted(line.split(":")[2].strip() for line in done.err.splitlines()) == ["stranger", "two"]
     assert set(json.loads((tmp_path / "scores.json").read_text())["failures"]) == {"stranger", "two"}
     assert "all" in done.out
+
+
+def test_evaluate_names_items_without_estimates(first_run: Any, inside: Program, tmp_path: Path) -> None:
+    project, scores = first_run[0], tmp_path / "scores.json"
+    references = tmp_path / "references"
+    shutil.copytree(project.folder / "references", references)
+    for number in range(7):
+        shutil.copytree(references / "one", references / f"more-{number}")
+    folders = ["--estimates", project.output / "separated", "--references", references]
+    done = inside("evaluate", *folders, "--metric", "si_sdr", "--json", scores)
+    assert done.code == 1
+    names = ", ".join(f"more-{number}" for number in range(5))
+    assert done.err == f"inmf: 7 items with references have no estimates: {names}, ...\n"
+    document = json.loads(scores.read_text())
+    assert document["missing"] == [f"more-{number}" for number in range(7)]
+    assert document["failures"] == {}
+    assert len(document["rows"]) == 6
 
 
 def test_evaluate_refuses_what_cannot_be(first_run: Any, inside: Program, tmp_path: Path) -> None:

@@ -84,19 +84,30 @@ def test_every_option_of_the_stft_is_in_a_table() -> None:
     assert not [key for key in get_transform("stft").Config.model_fields if f"| `{key}` |" not in text]
 
 
-def test_every_command_and_option_is_in_the_documentation() -> None:
+def test_the_commands_and_options_of_the_page_are_those_of_the_program() -> None:
     import typer.main
 
     from inmf_flow.cli import app
 
     text = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    known: dict[str, set[str]] = {}
     for words, command in _commands(typer.main.get_command(app), ["inmf"]):
         assert " ".join(words) in text, words
-        section = text.split(f"## {' '.join(words[:2])}\n", 1)[1].split("\n## ", 1)[0]
-        for parameter in command.params:
-            for option in parameter.opts:
-                if option.startswith("--") and option != "--help":
-                    assert option in section, f"{' '.join(words)} {option}"
+        options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+        known.setdefault(" ".join(words[:2]), set()).update(options - {"--help"})
+    for heading, options in known.items():
+        section = text.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+        assert set(re.findall(r"`(--[a-z][a-z-]*)", section)) == options, heading
+
+
+def test_the_parts_of_the_table_are_the_floors() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = project["tool"]["importlinter"]["contracts"]
+    rows = re.findall(r"^\| (`.*?`) \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
+    floors = [layer.replace("inmf_flow.", "").split(" | ") for layer in contract["layers"]]
+    assert [re.findall(r"`(\w+)`", row) for row in rows] == floors
 
 
 def _commands(command: Any, words: list[str]) -> list[tuple[list[str], Any]]:

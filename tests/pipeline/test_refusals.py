@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from inmf_flow import run_pipeline
+from inmf_flow.errors import ConfigError
+
 
 def _one_line(done: Any, *words: str) -> None:
     assert done.out == ""
@@ -17,6 +21,32 @@ def _one_line(done: Any, *words: str) -> None:
     assert line.startswith("inmf: ")
     for word in words:
         assert word in line
+
+
+def test_all_patterns_that_match_nothing_at_once(fresh: Any) -> None:
+    unmatched = ["sources.male.audio=he/*.wav", "sources.female.audio=she/*.wav", "corpus.mixtures=[no/*, mixtures/*]"]
+    done = fresh.run(*[word for setting in unmatched for word in ("--set", setting)], code=2)
+    _one_line(
+        done, "no audio file matches 3 patterns", "sources.male.audio", "he/*", "she/*", "corpus.mixtures", "no/*"
+    )
+    assert not fresh.output.exists()
+
+
+def test_several_mixtures_with_the_same_references(fresh: Any) -> None:
+    shared = ["--set", "evaluate.references=references/one/{source}.wav"]
+    done = fresh.run(*shared, code=2)
+    _one_line(done, "evaluate.references", "3 mixtures", "'{item}' in it")
+    assert not fresh.output.exists()
+    fresh.run(*shared, "--set", "corpus.mixtures=mixtures/one.flac")
+
+
+def test_a_file_system_without_locks_is_not_taken_for_another_run(fresh: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(stream: object, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with pytest.raises(ConfigError, match="gives no locks"):
+        run_pipeline(fresh.file)
 
 
 @pytest.mark.parametrize("where", ["sources.male.audio", "corpus.mixtures"])
@@ -95,7 +125,8 @@ def test_a_model_that_was_given_is_used_as_it_is(fresh: Any, without_pictures: A
     shutil.copy(without_pictures.output / "models/male.safetensors", fresh.folder / "given.safetensors")
     fresh.run("--set", "sources.male={model: given.safetensors}")
     assert fresh.done() == {"analyze": 2, "fit": 2, "separate": 3, "evaluate": 3, "report": 1}
-    assert fresh.document()["sources"]["male"]["files"] == []
+    (file,) = fresh.document()["sources"]["male"]["files"]
+    assert (fresh.output / file).resolve() == (fresh.folder / "given.safetensors").resolve()
     theirs, ours = without_pictures.results(), fresh.results()
     assert {n: d for n, d in ours.items() if n.startswith(("models", "separated"))} == {
         n: d for n, d in theirs.items() if n.startswith(("models", "separated"))

@@ -224,6 +224,161 @@ def test_damaged_points_are_made_again_from_the_audio(project: Any, which: str) 
     assert project.document()["status"] == "done"
 
 
+def test_a_damaged_part_record_heals(project: Any) -> None:
+    from inmf_flow import open_points
+
+    before = project.results()
+    records = sorted((project.output / "points.zarr/manifest").iterdir())
+    # One that a batch will be stored under again, and one that nobody refers to.
+    records[0].write_bytes(records[0].read_bytes()[:100])
+    (project.output / "points.zarr/manifest/000009-stray.json").write_text("{")
+    project.run()
+    assert project.done() == {"analyze": 2}
+    assert project.results() == before
+    assert sorted(open_points(project.output / "points.zarr")) == ["female/a", "female/b", "male/a", "male/b"]
+    assert "nothing to do" in project.run().out
+
+
+def test_no_old_points_stay_when_batches_shift(fresh: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from inmf_flow import open_points, run_pipeline
+    from inmf_flow.pipeline import plan
+
+    monkeypatch.setitem(plan._BATCH_LIMITS, "analyze", (2, 1 << 30))
+    for name in "cd":
+        shutil.copy(fresh.folder / "male/b.wav", fresh.folder / f"male/{name}.wav")
+
+    def run() -> tuple[Any, dict[str, float]]:
+        outcome = run_pipeline(fresh.file, scheduler=fresh.scheduler, overrides=["separate.max_iter=1"])
+        points = open_points(fresh.output / "points.zarr")
+        return outcome, {item: points[item].duration for item in points if item.startswith("male/")}
+
+    assert sorted(run()[1]) == [f"male/{name}" for name in "abcd"]
+    # The first file's part now serves two batches, and so would the one that holds the old points of the last.
+    shutil.copy(fresh.folder / "male/a.wav", fresh.folder / "male/Z.wav")
+    _shorten(fresh.folder / "male/d.wav")
+    outcome, durations = run()
+    assert outcome.counts["analyze"] == {"done": 2, "reused": 5, "failed": 0}
+    assert durations == pytest.approx({"male/Z": 1.2, "male/a": 1.2, "male/b": 1.0, "male/c": 1.0, "male/d": 0.9})
+    (fresh.folder / "male/c.wav").unlink()
+    outcome, durations = run()
+    assert outcome.counts["analyze"] == {"done": 0, "reused": 6, "failed": 0}
+    assert sorted(durations) == ["male/Z", "male/a", "male/b", "male/d"]
+    assert run()[0].did_nothing
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("separated/two/female.wav", {"separate": 1}),
+        ("models/male.safetensors", {"fit": 1}),
+        ("metrics.csv", {}),
+    ],
+)
+def test_a_result_that_was_changed_at_equal_length_is_made_again(
+    project: Any, name: str, expected: dict[str, int]
+) -> None:
+    project.run()
+    before = project.results()
+    path = project.output / name
+    data = bytearray(before[name])
+    data[-40] ^= 1
+    path.write_bytes(data)
+    project.run()
+    assert project.results() == before
+    if expected:
+        assert project.done() == expected
+
+
+def test_results_that_nothing_lists_any_more_are_removed(project: Any) -> None:
+    (project.output / "separated/two/mine.txt").write_text("a note of the user's")
+    (project.folder / "mixtures/one.flac").unlink()
+    (project.folder / "mixtures/wide.wav").write_text("no audio")
+    project.file.write_text(project.file.read_text().replace("female: {", "woman: {"))
+    project.run("--set", "evaluate=null", code=1)
+    names = {name for name in project.files() if name.startswith(("separated", "models"))}
+    assert names == {
+        "models/male.safetensors", "models/woman.safetensors",
+        "separated/two/male.wav", "separated/two/woman.wav", "separated/two/mine.txt",
+    }  # fmt: skip
+    assert sorted(path.name for path in (project.output / "separated").iterdir()) == ["two"]
+
+
+def test_spellings_of_the_same_settings_redo_nothing(project: Any) -> None:
+    renamed = project.file.read_text().replace("fine:", "window:")
+    project.file.write_text(renamed.replace("separate: {", "separate: {synthesize: window, quality: fast, "))
+    done = project.run()
+    assert project.done() == {}, done.out
+
+
+def test_another_version_of_a_field_or_divergence_fits_again(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from inmf_flow import plugins
+    from inmf_flow.pipeline import explain_pipeline, load_pipeline
+
+    version = plugins.plugin_version
+    for changed, overrides in (
+        ("field", []),
+        ("divergence", []),
+    ):
+        monkeypatch.setattr(
+            plugins, "plugin_version", lambda kind, name, c=changed: version(kind, name) + "9" * (kind == c)
+        )
+        explained = explain_pipeline(load_pipeline(project.file, overrides), project.output)
+        assert {work.item: work.why for work in explained.stages["fit"].todo} == dict.fromkeys(
+            ("male", "female"), "changed: settings"
+        )
+
+
+def test_a_passing_fault_of_a_training_file_gives_no_model_without_it(
+    fresh: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from inmf_flow import separation
+    from inmf_flow.pipeline.tasks import Task, run_task
+
+    analyze = separation.analyze_file
+    broken = [fresh.folder / "male/b.wav"]
+
+    def flaky(path: Path, *rest: Any) -> Any:
+        if path in broken:
+            raise OSError(5, "Input/output error")
+        return analyze(path, *rest)
+
+    monkeypatch.setattr(separation, "analyze_file", flaky)
+    settings = {
+        "transforms": [{"name": "stft", "options": {"n_fft": 512}}],
+        "sample_rate": None,
+        "fit": {"max_iter": 1},
+        "components": {"male": 2},
+    }
+    items = {f"male/{name}": str(fresh.folder / f"male/{name}.wav") for name in "ab"}
+    task = Task("fit", "000000", tmp_path, (("male", {}, {"items": items, "parts": None}),), (), settings)
+    (receipt,) = run_task(task)
+    assert (receipt.entry.status, receipt.entry.transient) == ("failed", True)
+    assert "Input/output error" in str(receipt.entry.reason)
+    broken.clear()
+    (receipt,) = run_task(task)
+    assert receipt.entry.status == "done"
+    assert receipt.entry.extra["items"] == ["male/a", "male/b"]
+
+
+def test_the_band_that_nobody_knows_is_told_once_and_again_by_later_runs(project: Any) -> None:
+    notes = [note for note in project.document()["notes"] if "share that band equally" in note]
+    assert notes == [
+        "from 8000 to 11025 Hz no model has data or the analysis does not reach: the sources share that band equally"
+    ]
+    shutil.copy(project.folder / "mixtures/one.flac", project.folder / "mixtures/zero.flac")
+    done = project.run("--set", "evaluate=null")
+    assert project.done()["separate"] == 1
+    assert done.out.count(notes[0]) == 1
+    assert [n for n in project.document()["notes"] if n in notes] == notes
+
+
+def test_run_json_lists_the_files_that_were_used(project: Any) -> None:
+    (project.folder / "male/c.wav").write_text("no audio")
+    project.run(code=1)
+    files = project.document()["sources"]["male"]["files"]
+    assert [(project.output / path).resolve().name for path in files] == ["a.wav", "b.wav"]
+
+
 def _garbage(ledger: Path) -> None:
     for path in ledger.rglob("*.json"):
         path.write_bytes(b"\x00\xff[1, 2")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import yaml
 from inmf_flow import run_pipeline
 from inmf_flow.errors import ClusterError, ConfigError
 from inmf_flow.hookspecs import ItemOutcome, RunInfo, RunResult, StageInfo, hookimpl
+from inmf_flow.pipeline import explain_pipeline, inputs, load_pipeline
 from inmf_flow.plugins import register_plugin, unregister_plugin
 
 
@@ -132,10 +135,47 @@ def test_errors_are_exceptions_of_the_one_tree(fresh: Any) -> None:
         run_pipeline(fresh.file, scheduler="tcp://10.0.0.1:8786")
 
 
-def test_a_run_that_found_no_cluster_is_told_to_hooks_and_can_go_on(fresh: Any, recorder: Recorder) -> None:
+def test_a_run_that_found_no_cluster_can_go_on(fresh: Any, recorder: Recorder) -> None:
     with pytest.raises(ClusterError):
         run_pipeline(fresh.file, scheduler="tcp://10.0.0.1:8786")
     assert fresh.document()["status"] == "failed"
-    assert recorder.names() in (["end"], ["start", "end"])
+    # Nothing began, so nothing ends.
+    assert recorder.names() == []
     fresh.run()
     assert fresh.document()["status"] == "done"
+
+
+def test_a_scheduler_that_does_not_answer_leaves_what_is_known_in_run_json(project: Any) -> None:
+    before = project.document()
+    (project.output / "separated/one/male.wav").unlink()
+    with pytest.raises(ClusterError):
+        run_pipeline(project.file, scheduler="tcp://10.0.0.1:8786")
+    document = project.document()
+    assert document["status"] == "failed"
+    assert document["sources"] == before["sources"]
+    assert document["items"]["two"] == before["items"]["two"]
+    assert document["items"]["one"]["status"] == "missing"
+
+
+def test_an_explanation_lists_known_failures_and_its_digests_serve_the_run(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.folder / "mixtures" / "text.wav").write_text("Not audio.")
+    run_pipeline(project.file, scheduler=project.scheduler)
+    new = project.folder / "mixtures" / "zero.wav"
+    new.write_bytes((project.folder / "mixtures" / "wide.wav").read_bytes())
+    os.utime(new, (time.time() - 3600,) * 2)
+    read = []
+    digest_file = inputs.digest_file
+    monkeypatch.setattr(inputs, "digest_file", lambda path: read.append(Path(path).name) or digest_file(path))
+    pipeline = load_pipeline(project.file)
+    explained = explain_pipeline(pipeline, project.output)
+    ((stage, item, reason),) = explained.failures
+    assert (stage, item) == ("separate", "text")
+    assert "cannot be read as audio" in reason
+    assert [work.item for work in explained.stages["separate"].todo] == ["zero"]
+    outcome = run_pipeline(
+        pipeline, output=project.output, scheduler=project.scheduler, overrides=(), explained=explained
+    )
+    assert outcome.counts["separate"]["done"] == 1
+    assert read.count("zero.wav") == 1

@@ -13,7 +13,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inmf_flow.report import write_report
+from inmf_flow.report import panels, write_report
 
 KEYS = ("name", "status", "config_hash", "pipeline", "versions", "counts", "timings", "sources", "items")
 
@@ -107,6 +107,58 @@ def test_any_length_rate_and_channel_count(
     page = runs.read(write_report(runs.make(tmp_path, {"mix": item}, [], sources={})))
     assert len(page.all("audio")) == len(page.all("img")) == 1
     assert note is None or note in page.text
+
+
+@pytest.mark.parametrize("rate", [1, 768_000, 2**31 - 1])
+def test_an_absurd_sample_rate_in_a_header_costs_no_page(tmp_path: Path, runs: SimpleNamespace, rate: int) -> None:
+    item = runs.item("mix", tmp_path)
+    odd = tmp_path / item["outputs"]["male"]
+    soundfile.write(odd, 0.1 * np.random.default_rng(0).standard_normal(40_000), rate, subtype="FLOAT")
+    page = runs.read(write_report(runs.make(tmp_path, {"mix": item})))
+    pictures = [image for image in page.all("img") if "Spectrogram" in (image["alt"] or "")]
+    assert len(pictures) == 5
+    assert len(page.all("audio")) >= 4
+
+
+@pytest.mark.parametrize("broken", ["spectrogram", "draw_spectrogram", "draw_divergence"])
+def test_a_picture_that_cannot_be_drawn_is_told(
+    tmp_path: Path, runs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    draw = getattr(panels, broken)
+    calls: list[Any] = []
+
+    def first_fails(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise MemoryError("no room")
+        return draw(*arguments)
+
+    monkeypatch.setattr(panels, broken, first_fails)
+    page = runs.read(write_report(runs.make(tmp_path)))
+    assert "picture cannot be drawn: MemoryError: no room" in page.text
+    assert len(page.all("img")) == 5 + 6 - 1
+    assert len(page.all("audio")) == 5
+
+
+@pytest.mark.parametrize("stranger", ["{outside}", "../outside.wav", "separated/../../outside.wav", "link.wav"])
+def test_outputs_and_models_outside_the_runs_folder_are_not_shown(
+    tmp_path: Path, runs: SimpleNamespace, stranger: str
+) -> None:
+    outside = tmp_path / "outside.wav"
+    soundfile.write(outside, np.zeros(4000), 16000)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "link.wav").symlink_to(outside)
+    stranger = stranger.format(outside=outside)
+    item = runs.item("mix", folder)
+    item["outputs"]["male"] = stranger
+    sources = {"male": runs.source("male", model=stranger), "female": runs.source("female")}
+    page = runs.read(write_report(runs.make(folder, {"mix": item}, sources=sources)))
+    place = f"is said to be {stranger}, outside the run's folder; left out."
+    assert f"run.json: the estimate of male in mix {place}" in page.text
+    assert f"run.json: the model of male {place}" in page.text
+    # Mixture, references and the other estimate.
+    assert len(page.all("audio")) == 4
 
 
 def test_silence_and_audio_beyond_full_scale_are_told(tmp_path: Path, runs: SimpleNamespace) -> None:

@@ -143,14 +143,14 @@ def _check_field(path: Path, given: object, multiplicative: bool, automatic: tup
     if choice.name not in registry.fields:
         return [_not_installed(at, "field", choice.name, {*automatic, *registry.fields.names()})]
     # Fields import torch: they are asked only where there is something to ask.
-    found = _check_field_options(choice, options_at) if choice.options else []
+    found = _check_field_options(choice, options_at, at.at_key) if choice.options else []
     if multiplicative and not _is_linear(choice.name):
         what = f"{dotted(path)} is {spell(choice.name)}, which multiplicative updates cannot fit"
         found.append(Finding(at.path, f"{what}, expected fit.optimizer to be 'rprop' or null", at.at_key))
     return found
 
 
-def _check_field_options(choice: Choice, path: Path) -> list[Finding]:
+def _check_field_options(choice: Choice, path: Path, is_mapping: bool) -> list[Finding]:
     try:
         cls: Any = registry.fields.get(choice.name)
         known = list(cls.options)
@@ -164,7 +164,7 @@ def _check_field_options(choice: Choice, path: Path) -> list[Finding]:
         near = nearest(key, known)
         expected = "" if near else f", expected {one_of(known)}" if known else ", expected no options"
         what = f"unknown key {spell(key)} in {dotted(path)}{expected}{near}"
-        found.append(Finding((*path, key), what, at_key=True))
+        found.append(Finding((*path, key), what, at_key=True) if is_mapping else Finding(path, what))
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-import inmf_flow.factorize  # registers the built-in fields, once
+import inmf_flow.factorize  # noqa: F401 - registers the built-in fields, once
 from inmf_flow import registry
 from inmf_flow.pipeline.config import Pipeline, PipelineFileError, load_pipeline
 

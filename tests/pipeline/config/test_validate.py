@@ -4,7 +4,6 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
 
 import pytest
 from pydantic import BaseModel, ValidationError, field_validator
@@ -13,7 +12,6 @@ from inmf_flow import registry
 from inmf_flow.errors import ConfigError
 from inmf_flow.pipeline.config import Pipeline, PipelineFileError, load_pipeline, pipeline_from_mapping
 from inmf_flow.pipeline.config.validate import MAX_PROBLEMS
-from inmf_flow.separation import parse_mask
 
 Load = Callable[..., Pipeline]
 Problems = Callable[..., list[str]]
@@ -170,33 +168,6 @@ def test_the_error_carries_its_problems_through_pickle(load: Load, tmp_path: Pat
             "18: separate.mask must be 'default' or 'paper', or {wiener: e} with a number e greater than 0 and less",
         ),
         ("cluster: {scheduler: 'inproc://1'}", "22: cluster.scheduler must be 'local', an address such as tcp://"),
-        (
-            "fit: {field: {hat: {noodes: 5}}}",
-            "20: unknown key 'noodes' in fit.field.hat, did you mean 'nodes'?",
-        ),
-        ("fit: {field: 'hat:noodes=5'}", "14: unknown key 'noodes' in fit.field, did you mean 'nodes'?"),
-        ("fit: {field: {matrix: {nodes: 5}}}", "23: unknown key 'nodes' in fit.field.matrix, expected no options"),
-        (
-            "fit: {time_field: 'network:size=5'}",
-            "19: unknown key 'size' in fit.time_field, expected 'hidden', 'layers' or 'features'",
-        ),
-        (
-            "fit: {time_field: 'hat:nodes'}",
-            "19: fit.time_field must be 'auto', NAME or NAME:key=value,... (an option is not of the form key=value)",
-        ),
-        ("fit: {time_field: 'auto:nodes=5'}", "19: fit.time_field must be 'auto' alone, got 'auto:nodes=5'"),
-        (
-            "fit: {field: network, optimizer: mu}",
-            "14: fit.field is 'network', which multiplicative updates cannot fit, expected fit.optimizer to be 'rprop'",
-        ),
-        (
-            "fit: {optimizer: mu, field: {network: {}}}",
-            "30: fit.field is 'network', which multiplicative updates cannot fit",
-        ),
-        (
-            "fit: {optimizer: mu, time_field: network}",
-            "34: fit.time_field is 'network', which multiplicative updates cannot fit",
-        ),
         ("evaluate: {}", "1: the key 'references' is missing in evaluate, expected text"),
         ("evaluate: {references: x.wav}", "24: evaluate.references must be a path with {source} in it, and"),
         (
@@ -327,42 +298,6 @@ def test_a_plugin_that_breaks_is_one_problem_among_others(problems: Problems) ->
         "p.yaml:3:38: the plugin of 'bare' has no Config, so it cannot be used",
         "p.yaml:5:8: store must be 'zarr' or 'none', got 'x'",
     ]
-
-
-class Spline:
-    options: ClassVar = {"knots": 4}
-
-    @classmethod
-    def check_options(cls, options: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(options["knots"], int):
-            raise TypeError("knots must be a whole number\nsecond line")
-        return options
-
-
-def test_options_of_an_installed_field_are_checked_by_it(problems: Problems) -> None:
-    registry.fields.register("spline", Spline)
-    fit = "fit: {field: {spline: {knots: many}}, optimizer: mu}\n"
-    assert problems(MINIMAL + fit) == [
-        "p.yaml:5:15: fit.field is 'spline', which multiplicative updates cannot fit, "
-        "expected fit.optimizer to be 'rprop' or null",
-        "p.yaml:5:23: fit.field.spline: knots must be a whole number",
-    ]
-
-
-def test_every_mask_that_is_valid_can_be_used(load: Load) -> None:
-    for mask in ("default", "paper", "{wiener: 99.9}", "{wiener: 1e-3}"):
-        parse_mask(load(MINIMAL + f"separate: {{mask: {mask}}}\n").separate.mask)
-
-
-def test_installed_plugins_extend_the_names(load: Load) -> None:
-    registry.metrics.register("pesq", object())
-    registry.fields.register("spline", Spline)
-    registry.divergences.register("hinge", object())
-    fit = "fit: {field: spline, time_field: 'spline:knots=3', beta_loss: hinge}\n"
-    pipeline = load(MINIMAL + fit + "evaluate: {references: '{source}.wav', metrics: pesq}\n")
-    assert pipeline.fit.field.name == "spline"
-    assert pipeline.evaluate is not None
-    assert pipeline.evaluate.metrics == ("pesq",)
 
 
 def test_all_errors_of_a_file_come_at_once_in_reading_order(problems: Problems) -> None:
