@@ -39,9 +39,7 @@ def test_built_in_plugins_import_only_public_names(path: Path) -> None:
         if package != "inmf_flow":
             continue
         part = inside[0] if inside else name
-        assert not any(word.startswith("_") for word in (*inside, name)), (
-            f"{path}: {module}.{name} is private"
-        )
+        assert not any(word.startswith("_") for word in (*inside, name)), f"{path}: {module}.{name} is private"
         if inside:
             assert part in OPEN_TO_PLUGINS, f"{path}: {module} is not for plugins"
 

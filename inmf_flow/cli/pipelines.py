@@ -36,12 +36,13 @@ def run(
 
     loaded = load_pipeline(pipeline, overrides or ())
     folder = (output or loaded.run_folder).absolute()
+    explained = explain_pipeline(loaded, folder)
     if dry_run or why:
-        print_explanation(explain_pipeline(loaded, folder), why)
+        print_explanation(explained, why)
     if dry_run:
         return
     with showing_progress():
-        outcome = run_pipeline(loaded, output=folder, scheduler=scheduler, workers=workers)
+        outcome = run_pipeline(loaded, output=folder, scheduler=scheduler, workers=workers, explained=explained)
     print_outcome(outcome)
     if outcome.failures and _fails(loaded):
         raise typer.Exit(1)
@@ -55,18 +56,26 @@ def validate(
     pipelines: Annotated[list[Path], typer.Argument(metavar="PIPELINE.yaml...", help="Pipeline files.")],
     overrides: Overrides = None,
 ) -> None:
-    """Check pipeline files and print every fault as file:line:column; exit with 2 if there is one."""
-    from inmf_flow.pipeline import PipelineFileError, load_pipeline
+    """Check pipeline files and print every fault as file:line:column; exit with 2 if there is one.
+
+    That a pattern matches no file here is said, but is no fault of the file: the recordings may be elsewhere.
+    """
+    from inmf_flow.errors import ConfigError
+    from inmf_flow.pipeline import PipelineFileError, check_corpus, load_pipeline
 
     faulty = False
     for path in pipelines:
         try:
-            load_pipeline(path, overrides or ())
+            loaded = load_pipeline(path, overrides or ())
         except PipelineFileError as error:
             faulty = True
             typer.echo(str(error), err=True)
-        else:
-            typer.echo(f"{path}: ok")
+            continue
+        typer.echo(f"{path}: ok")
+        try:
+            check_corpus(loaded)
+        except ConfigError as error:
+            typer.echo(f"{path}: note: {error}", err=True)
     if faulty:
         raise typer.Exit(2)
 

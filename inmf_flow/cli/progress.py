@@ -111,6 +111,10 @@ class LiveProgress:
     def on_item_error(self, outcome: ItemOutcome) -> None:
         """Move the stage's bar and print the reason above the bars."""
         self._advance(outcome)
+        if outcome.stage == "separate" and "evaluate" in self._tasks:
+            # What was not separated is not scored either.
+            task = self._progress.tasks[self._tasks["evaluate"]]
+            self._progress.update(task.id, total=task.total - 1)
         if self._progress is not None:
             from rich.text import Text
 

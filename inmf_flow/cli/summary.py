@@ -76,6 +76,8 @@ def print_explanation(explanation: Explanation, why: bool) -> None:
     """Print what a run would do and, if asked, why."""
     if not explanation.todo:
         typer.echo(f"nothing to do in {shown(explanation.folder)}")
+    for stage, item, reason in explanation.failures:
+        typer.echo(f"failed before: {stage} {item}: {reason}. It is tried again when what it depends on changes")
     for name, plan in explanation.stages.items():
         typer.echo(f"{name}: {len(plan.todo)} of {plan.total} to do")
         if why:

@@ -88,9 +88,7 @@ def _evaluate(
 ) -> list[MetricRow]:
     guesses = _audio_files(estimates / item)
     if not (references / item).is_dir():
-        raise ArgumentError(
-            "the item has no references", where=item, expected=f"a folder {references / item}"
-        )
+        raise ArgumentError("the item has no references", where=item, expected=f"a folder {references / item}")
     truth = _audio_files(references / item)
     mixture = None
     # A mixture among the references is not a source, unless one of the estimates is called so.

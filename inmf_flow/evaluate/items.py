@@ -104,9 +104,7 @@ def evaluate_item(
     for source in paired:
         for index, metric in enumerate(chosen):
             value, baseline = (float(scores[index, order[source]]) for scores in (values, baselines))
-            rows.append(
-                MetricRow(item, source, metric.name, value, baseline, metric.improvement(value, baseline))
-            )
+            rows.append(MetricRow(item, source, metric.name, value, baseline, metric.improvement(value, baseline)))
     return rows
 
 

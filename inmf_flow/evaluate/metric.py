@@ -62,9 +62,7 @@ class Metric:
         except InmfError:
             raise
         except Exception as error:
-            raise PluginError(
-                f"the metric {self.name!r} failed", got=f"{type(error).__name__}: {error}"
-            ) from error
+            raise PluginError(f"the metric {self.name!r} failed", got=f"{type(error).__name__}: {error}") from error
         if scores.shape != references.shape[:1]:
             raise PluginError(
                 f"the metric {self.name!r} returned the wrong shape",
@@ -89,9 +87,7 @@ def get_metrics(names: Sequence[str]) -> list[Metric]:
     if isinstance(names, str):
         names = [names]
     if not names:
-        raise ArgumentError(
-            "no metric is asked for", expected="one of " + ", ".join(registry.metrics.names())
-        )
+        raise ArgumentError("no metric is asked for", expected="one of " + ", ".join(registry.metrics.names()))
     found = []
     for name in dict.fromkeys(names):
         metric = registry.metrics.get(name)

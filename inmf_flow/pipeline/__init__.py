@@ -9,6 +9,7 @@ from inmf_flow.pipeline.config import (
 )
 from inmf_flow.pipeline.explain import explain_pipeline
 from inmf_flow.pipeline.outcome import RunOutcome, StageOutcome
+from inmf_flow.pipeline.plan import check_corpus
 from inmf_flow.pipeline.run import run_pipeline
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "PipelineFileError",
     "RunOutcome",
     "StageOutcome",
+    "check_corpus",
     "explain_pipeline",
     "load_pipeline",
     "pipeline_from_mapping",

@@ -157,8 +157,7 @@ def _check_tls(address: str) -> None:
             "Dask has no TLS configuration to talk to this scheduler with",
             where=address,
             got="nothing for " + " and ".join(missing),
-            expected="the paths of the authority's certificate and of the client's (with distributed.comm.tls.client.key "
-            "where the key has a file of its own)",
+            expected="paths of PEM files there (and in distributed.comm.tls.client.key, if the key has its own)",
             hint="Set them in a YAML file in ~/.config/dask, or as DASK_DISTRIBUTED__COMM__TLS__CA_FILE and so on.",
         )
 

@@ -17,9 +17,7 @@ def folders(speech, tmp_path):
         (tmp_path / "references" / item).mkdir(parents=True)
         for source, other in (("male", "female"), ("female", "male")):
             shutil.copy(speech[f"{source}_test"], tmp_path / "references" / item / f"{source}.flac")
-            write_audio(
-                tmp_path / "estimates" / item / f"{source}.wav", clips[source] + leak * clips[other], 16000
-            )
+            write_audio(tmp_path / "estimates" / item / f"{source}.wav", clips[source] + leak * clips[other], 16000)
     return tmp_path
 
 

@@ -1,5 +1,5 @@
 import math
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -56,9 +56,7 @@ def test_without_a_mixture_the_sum_of_the_references_is_the_baseline(references,
 
 
 def test_doing_nothing_is_no_improvement(references, speech):
-    for row in evaluate_item(
-        "talk", references, dict.fromkeys(references, speech["mixture"]), None, ["si_sdr"]
-    ):
+    for row in evaluate_item("talk", references, dict.fromkeys(references, speech["mixture"]), None, ["si_sdr"]):
         assert row.improvement == pytest.approx(0.0, abs=1e-4)
 
 
@@ -79,9 +77,7 @@ def test_a_reference_without_an_estimate_still_interferes(references, estimates)
 
 
 def test_no_pair_at_all_is_an_error_that_names_both_sides(references, estimates):
-    with pytest.raises(
-        ArgumentError, match=r"talk: no estimate has a reference.*got estimates vocals.*female, male"
-    ):
+    with pytest.raises(ArgumentError, match=r"talk: no estimate has a reference.*got estimates vocals.*female, male"):
         evaluate_item("talk", references, {"vocals": estimates["male"]}, None, ["si_sdr"])
 
 
@@ -89,9 +85,7 @@ def test_channels_are_scored_apart_and_averaged_where_defined(clips, tmp_path):
     male, female = clips["male"][0], clips["female"][0]
     write_audio(tmp_path / "truth.wav", np.stack([male, female, np.zeros_like(male)]), 16000)
     write_audio(tmp_path / "guess.wav", np.stack([male + 0.1 * female, female + 0.5 * male, male]), 16000)
-    (row,) = evaluate_item(
-        "x", {"a": tmp_path / "truth.wav"}, {"a": tmp_path / "guess.wav"}, None, ["si_sdr"]
-    )
+    (row,) = evaluate_item("x", {"a": tmp_path / "truth.wav"}, {"a": tmp_path / "guess.wav"}, None, ["si_sdr"])
     expected = [si_sdr(male, male + 0.1 * female), si_sdr(female, female + 0.5 * male)]
     assert row.value == pytest.approx(np.mean(expected), abs=1e-3)
 

@@ -38,9 +38,7 @@ def test_built_in_metrics_are_registered():
 
 
 def test_an_unknown_metric_gives_the_nearest_name():
-    with pytest.raises(
-        UnknownNameError, match=r"no metric named 'si-sdr' is installed.*Did you mean 'si_sdr'"
-    ):
+    with pytest.raises(UnknownNameError, match=r"no metric named 'si-sdr' is installed.*Did you mean 'si_sdr'"):
         get_metrics(["sdr", "si-sdr"])
 
 
@@ -91,9 +89,7 @@ def test_si_sdr_refuses_different_shapes():
 
 
 def test_sdr_sir_and_sar_are_what_fast_bss_eval_gives(voices, leaky):
-    expected = fast_bss_eval.bss_eval_sources(
-        torch.tensor(voices), torch.tensor(leaky), compute_permutation=False
-    )
+    expected = fast_bss_eval.bss_eval_sources(torch.tensor(voices), torch.tensor(leaky), compute_permutation=False)
     for name, values in zip(["sdr", "sir", "sar"], expected, strict=True):
         np.testing.assert_allclose(score(name, voices, leaky), values.numpy(), atol=1e-9)
     assert (score("sir", voices, leaky) > score("sdr", voices, leaky)).all()
@@ -171,9 +167,7 @@ def test_stoi_is_what_pystoi_gives_at_other_rates_too(voices, leaky):
 
 @pytest.mark.parametrize("sounding", [0.2, 0.3])
 def test_stoi_of_less_speech_than_it_needs_is_undefined(sounding, voices, leaky):
-    silence_after = (np.arange(voices.shape[1]) < 20_000 + sounding * 16000) & (
-        np.arange(voices.shape[1]) >= 20_000
-    )
+    silence_after = (np.arange(voices.shape[1]) < 20_000 + sounding * 16000) & (np.arange(voices.shape[1]) >= 20_000)
     assert np.isnan(score("stoi", voices * silence_after, leaky)).all()
     short = slice(20_000, 20_000 + int(sounding * 16000))
     assert np.isnan(score("stoi", voices[:, short], leaky[:, short])).all()

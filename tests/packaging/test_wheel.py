@@ -41,9 +41,7 @@ class Clean:
 
 
 def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {
-        key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")
-    }
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
     outcome = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
@@ -66,9 +64,7 @@ def clean(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Clean:
     _run([sys.executable, "-m", "venv", "--without-pip", str(home / "venv")], home)
     python = home / "venv" / "bin" / "python"
     site = Path(
-        _run(
-            [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], home
-        ).stdout.strip()
+        _run([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], home).stdout.strip()
     )
     # Python reads no .pth files in a folder that a .pth file adds: an editable install there stays unseen.
     libraries = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])

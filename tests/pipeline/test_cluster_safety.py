@@ -62,7 +62,7 @@ def test_a_factorys_cluster_that_is_safe_is_used(factory: Any, address: str) -> 
 
 
 def test_a_cluster_in_this_process_is_used(factory: Any) -> None:
-    made = factory(lambda: LocalCluster(n_workers=1, processes=False, dashboard_address=None))
+    made = factory(lambda: LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0"))
     with open_client(made, None) as client:
         assert client.submit(abs, -2).result() == 2
 

@@ -13,9 +13,9 @@ _PLUGIN = '''
 import os
 from typing import ClassVar
 from inmf_flow.hookspecs import hookimpl
-from inmf_flow_stft import STFT
+from inmf_flow_stft.transform import Stft
 
-class Deadly(STFT):
+class Deadly(Stft):
     """An STFT that brings down its process on audio of 5000 samples."""
     name: ClassVar[str] = "deadly"
     version: ClassVar[str] = "1"

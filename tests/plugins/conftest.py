@@ -41,9 +41,7 @@ class Site:
         info = self.folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
         if metadata:
-            (info / "METADATA").write_text(
-                f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
-            )
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
         if isinstance(entry_points, dict):
             lines = [f"{name} = {value}" for name, value in entry_points.items()]
             entry_points = "\n".join(["[inmf_flow]", *lines, ""])

@@ -25,8 +25,7 @@ def diagnoses(shared_site: Any, transform_source: Any) -> list[Diagnosis]:
         "slow": ANALYZE + "import time; time.sleep(600)",
         "dead": ANALYZE + "import os; print('last words'); os._exit(7)",
         "none": ANALYZE + "return None",
-        "negative": ANALYZE
-        + "p = super().analyze(audio, sample_rate); p.blocks[0].magnitudes[0] = -1; return p",
+        "negative": ANALYZE + "p = super().analyze(audio, sample_rate); p.blocks[0].magnitudes[0] = -1; return p",
         "raises": ANALYZE + "raise ValueError('not today')",
         "boasting": "min_snr_db = 400.0",
         "unpromised": "min_snr_db = None",

@@ -77,9 +77,7 @@ class TestExampleWithSmallBlocks(TransformConformance):
 
 
 def test_the_listed_tests_are_these() -> None:
-    assert "class TestBlockDft(TransformConformance):\n    transform = BlockDft\n" in listing(
-        "test_block_dft.py"
-    )
+    assert "class TestBlockDft(TransformConformance):\n    transform = BlockDft\n" in listing("test_block_dft.py")
 
 
 def test_the_listed_project_is_found_once_installed(site: Any) -> None:
@@ -93,9 +91,7 @@ def test_the_listed_project_is_found_once_installed(site: Any) -> None:
 
 def test_the_listed_metric_is_registered_and_scores() -> None:
     np = pytest.importorskip("numpy")
-    source = next(
-        code for code in re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S) if "worst_sample" in code
-    )
+    source = next(code for code in re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S) if "worst_sample" in code)
     namespace: dict[str, Any] = {}
     exec(compile(source, "docs/plugins.md", "exec"), namespace)
     registered: list[Any] = []

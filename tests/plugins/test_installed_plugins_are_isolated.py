@@ -152,9 +152,7 @@ def test_a_distribution_without_metadata_is_loaded_all_the_same(records: Records
     assert record["provides"] == {"transform": ["nameless"]}
 
 
-def test_transforms_of_plugins_are_found_by_name_with_their_version(
-    records: Records, shared_site: Any
-) -> None:
+def test_transforms_of_plugins_are_found_by_name_with_their_version(records: Records, shared_site: Any) -> None:
     code = """
         from inmf_flow.plugins import plugin_version
         from inmf_flow.transform import get_transform

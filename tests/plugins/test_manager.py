@@ -11,13 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from inmf_flow_stft.transform import Stft
 
 from inmf_flow.errors import ArgumentError, PluginError, UnknownNameError
 from inmf_flow.hookspecs import ItemOutcome, RunInfo, RunResult, StageInfo, hookimpl
 from inmf_flow.plugins import PluginManager, plugin_version, register_plugin, unregister_plugin
 from inmf_flow.plugins.discovery import FoundPlugin
 from inmf_flow.registry import Table, divergences, fields, metrics, transforms
+from inmf_flow_stft.transform import Stft
 
 RUN = RunInfo("night", Path("run"), {"analyze": StageInfo(total=3, todo=2)}, dashboard=None)
 DONE = ItemOutcome("analyze", "a", "done", seconds=0.5)
@@ -185,9 +185,7 @@ def test_a_raising_life_cycle_hook_stops_nobody_and_is_reported_once(
     raiser = manager.records()[0]
     assert raiser.status == "partial"
     assert len(raiser.problems) == len(caplog.records) == 2
-    assert raiser.problems[0].startswith(
-        "on_item_end raised ZeroDivisionError: no reason (test_manager.py, line"
-    )
+    assert raiser.problems[0].startswith("on_item_end raised ZeroDivisionError: no reason (test_manager.py, line")
     assert raiser.problems[1].startswith("on_run_end raised SystemExit: 3")
 
 
@@ -338,9 +336,7 @@ def test_loading_happens_once_and_other_threads_wait_for_it() -> None:
         return Listener()
 
     manager = PluginManager(find=lambda: [found("slow", load)], tables=tables())
-    threads = [
-        threading.Thread(target=lambda: seen.append(len(manager.records()[0].hooks))) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=lambda: seen.append(len(manager.records()[0].hooks))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -7,7 +7,7 @@ import pytest
 from inmf_flow.errors import ArgumentError, StoreError, StoreNotFoundError
 from inmf_flow.store import PointsStore, open_points, verify_store
 from inmf_flow.store.locks import writing
-from inmf_flow.store.manifest import record_path
+from inmf_flow.store.manifest import DamagedRecordError, record_path
 
 
 def test_nothing_there_is_said_so(tmp_path) -> None:
@@ -173,3 +173,23 @@ def test_a_store_travels_to_workers(filled, monkeypatch, tmp_path) -> None:
     sent = pickle.dumps(PointsStore(filled.path.name))
     monkeypatch.chdir(tmp_path.parent)
     assert pickle.loads(sent).find("ka") == ("p0", "a")
+
+
+def test_all_parts_but_some_are_deleted_damaged_records_too(filled) -> None:
+    (filled.path / "manifest" / "p2.json").write_text("{")
+    (filled.path / "manifest" / "p0.json").write_bytes((filled.path / "manifest" / "p0.json").read_bytes()[:50])
+    assert filled.keep_only({"p1"}) == ["p0", "p2"]
+    assert [record.part for record in filled.records()] == ["p1"]
+    assert verify_store(filled.path) == []
+    assert filled.keep_only({"p1", "p9"}) == []
+
+
+def test_a_damaged_record_is_told_from_a_newer_one_and_can_be_replaced(filled, make_points) -> None:
+    path = filled.path / "manifest" / "p1.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:50])
+    with pytest.raises(DamagedRecordError):
+        filled.write_part("p1", {"c": make_points(2)}, {"c": "kc"}, "hash")
+    filled.delete_part("p1")
+    filled.write_part("p1", {"c": make_points(2)}, {"c": "kc"}, "hash")
+    assert path.read_bytes() == whole

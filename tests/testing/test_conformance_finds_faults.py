@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from inmf_flow_stft.transform import Stft, StftConfig
 from pydantic import ConfigDict
 
 from inmf_flow.points import PointSet
 from inmf_flow.testing import TransformConformance
 from inmf_flow.transform import Span, TransformConfig
+from inmf_flow_stft.transform import Stft, StftConfig
 
 Check = Callable[[TransformConformance], None]
 
@@ -67,9 +67,7 @@ class SilentNan(Base):
     def fault(self, points: PointSet, span: Span | None) -> PointSet:
         magnitudes = points.blocks[0].magnitudes
         with np.errstate(invalid="ignore"):
-            return self.spoil(
-                points, magnitudes=magnitudes / magnitudes.max(initial=0) * magnitudes.max(initial=0)
-            )
+            return self.spoil(points, magnitudes=magnitudes / magnitudes.max(initial=0) * magnitudes.max(initial=0))
 
 
 class Normalized(Base):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from inmf_flow_stft.transform import Stft
-
 from inmf_flow.testing import TransformConformance
+from inmf_flow_stft.transform import Stft
 
 
 class TestStft(TransformConformance):
