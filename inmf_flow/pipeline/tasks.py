@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from inmf_flow.separation import Dictionary
     from inmf_flow.store import PointsStore
 
-# Audio is read in blocks of this many samples a channel; results do not depend on it.
-_BLOCK = 1 << 18
 # A band narrower than this share of its lower edge is not worth a remark.
 _EDGE = 1.01
 
@@ -64,21 +63,32 @@ class Receipt:
 
 def run_task(task: Task) -> list[Receipt]:
     """Do a batch. An item that fails is recorded with its reason and does not touch the others."""
-    _quiet_worker()
-    receipts = _STAGES[task.stage](task)
+    with _as_worker():
+        receipts = _STAGES[task.stage](task)
     kept = [entry for entry, _ in task.kept]
     entries = {entry.item: entry for entry in (*kept, *(receipt.entry for receipt in receipts))}
     Ledger(task.run_folder).write(task.stage, task.batch, [entries[item] for item in sorted(entries)])
     return receipts
 
 
-def _quiet_worker() -> None:
-    """One thread a worker: one clip a core beats two threads on a clip (and is the same on every machine)."""
+@contextmanager
+def _as_worker() -> Iterator[None]:
+    """One thread a worker: one clip a core beats two threads on a clip (and is the same on every machine).
+
+    What is set is put back: a cluster of threads shares the user's own process.
+    """
     import torch
 
+    threads, log = torch.get_num_threads(), logging.getLogger("inmf_flow.separation")
+    level = log.level
     torch.set_num_threads(1)
     # Said once by the driver, from the receipts' notes, instead of by every worker.
-    logging.getLogger("inmf_flow.separation").setLevel(logging.ERROR)
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        log.setLevel(level)
 
 
 def _attempt(
