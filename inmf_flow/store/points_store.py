@@ -305,7 +305,8 @@ def _refuse_foreign(path: Path) -> None:
         return
     if not path.is_dir():
         raise StoreError("a store cannot be made here: it is a file", where=path)
-    own = {PARTS, MANIFEST}
+    # A root group that was not there a moment ago is that of a twin; opening it tells whether it is one of ours.
+    own = {PARTS, MANIFEST, GROUP_FILE}
     foreign = sorted(p.name for p in path.iterdir() if p.name not in own and not p.name.startswith(TEMPORARY_MARK))
     if foreign:
         raise StoreError(

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 
 from inmf_flow.errors import ArgumentError, StoreError, StoreNotFoundError
-from inmf_flow.store import PointsStore, open_points, verify_store
+from inmf_flow.store import PointsStore, open_points, points_store, verify_store
 from inmf_flow.store.locks import writing
 from inmf_flow.store.manifest import DamagedRecordError, record_path
 
@@ -193,3 +194,15 @@ def test_a_damaged_record_is_told_from_a_newer_one_and_can_be_replaced(filled, m
     filled.delete_part("p1")
     filled.write_part("p1", {"c": make_points(2)}, {"c": "kc"}, "hash")
     assert path.read_bytes() == whole
+
+
+def test_two_that_create_a_store_at_once_both_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check = points_store._refuse_foreign
+
+    def after_a_twin(path: Path) -> None:
+        monkeypatch.setattr(points_store, "_refuse_foreign", check)
+        PointsStore.create(path)
+        check(path)
+
+    monkeypatch.setattr(points_store, "_refuse_foreign", after_a_twin)
+    assert PointsStore.create(tmp_path / "points.zarr").records() == []
