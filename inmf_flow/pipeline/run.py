@@ -116,8 +116,8 @@ class _Run:
         started = False
         with self._stack:
             try:
+                remove_leftovers(expected)
                 if expected.todo:
-                    remove_leftovers(expected)
                     self._open_client()
                     # Until the run ends the page and the table must not pass for its results.
                     write_run_json(planner, outcome, self.entries, "running")

@@ -49,12 +49,16 @@ def tidy_store(run_folder: Path, analyzed: Iterable[Entry]) -> str | None:
     A store whose parts are all in use is not touched.
     """
     used = {str(entry.extra["part"]) for entry in analyzed if "part" in entry.extra}
-    if {path.stem for path in (run_folder / STORE / "manifest").glob("*.json")} <= used:
+    store_folder = run_folder / STORE
+    recorded = {path.stem for path in (store_folder / "manifest").glob("*.json")}
+    # Folders without a record, unfinished ones too, are what a killed run left.
+    folders = {path.name for path in (store_folder / "parts").glob("*") if path.is_dir()}
+    if recorded | folders <= used:
         return None
     from inmf_flow.store import PointsStore
 
     try:
-        store = PointsStore.open(run_folder / STORE)
+        store = PointsStore.open(store_folder)
         store.keep_only(used)
         store.sweep()
     except (StoreError, OSError) as error:
