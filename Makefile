@@ -3,7 +3,7 @@ PYTHON ?= python3
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint docs clean
+.PHONY: help setup demo test test-all lint docs bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,14 @@ lint: $(STAMP) ## Check style, types and the floors
 
 docs: $(STAMP) ## Build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
+# BENCH="--case peers" passes arguments on.
+bench: $(STAMP) ## Measure the fitting engine; writes benchmarks/results.json and docs/performance.md
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --requirement benchmarks/requirements.txt || echo "torchnmf could not be installed: it is left out"
+	@.venv/bin/python benchmarks/fit_speed.py $(BENCH)
+	@.venv/bin/python benchmarks/gpu.py --out benchmarks/results.json
+	@.venv/bin/python benchmarks/results.py
 
 clean: ## Remove .venv and everything that was built or run
 	rm -rf .venv build dist site runs pipelines/runs dask-worker-space *.egg-info \

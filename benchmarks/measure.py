@@ -49,23 +49,31 @@ def fit(points: PointSet, settings: dict[str, Any], iterations: int, seed: int) 
     return INMF(max_iter=iterations, random_state=seed, **options).fit(points)
 
 
-def reach(points: PointSet, settings: dict[str, Any], target: float, seed: int, most: int) -> Reached:
-    """Find the fewest iterations, to 2%, whose fit has the target's divergence.
+def reach(
+    points: PointSet, settings: dict[str, Any], target: float, seed: int, most: int, precision: float = 0.02
+) -> Reached:
+    """Find the fewest iterations, give or take a share of them, whose fit has the target's divergence.
 
     Every number that is returned was tried by a fit of its own, so schedules that depend on the length of a fit count
-    as they are.
+    as they are. A coarse precision costs fewer fits, and can only make the number too high.
     """
     divergence = np.inf
     for length in [*(trial for trial in _TRIALS if trial < most), most]:
         model = fit(points, settings, length, seed)
         divergence = model.divergence(points)
         if divergence <= target:
-            return _shorten(points, settings, target, seed, model, divergence)
+            return _shorten(points, settings, target, seed, model, divergence, precision)
     return Reached(seed, None, divergence)
 
 
 def _shorten(
-    points: PointSet, settings: dict[str, Any], target: float, seed: int, model: INMF, divergence: float
+    points: PointSet,
+    settings: dict[str, Any],
+    target: float,
+    seed: int,
+    model: INMF,
+    divergence: float,
+    precision: float,
 ) -> Reached:
     # The curve is of scaled data: its end says by how much.
     scale = divergence / model.divergence_curve_[-1][1]
@@ -80,7 +88,7 @@ def _shorten(
             high, best = guess, value
             break
         low, guess = guess, guess + max(1, guess // 20)
-    while high - low > max(1, high // 50):
+    while high - low > max(1, int(high * precision)):
         middle = (low + high) // 2
         value = fit(points, settings, middle, seed).divergence(points)
         if value <= target:

@@ -1,4 +1,7 @@
-"""Benchmark results: one JSON file that every benchmark adds to, the bars they are held to, and a table."""
+"""Benchmark results: one JSON file that every benchmark adds to, the bars they are held to, and a table.
+
+Called as a program this puts the table of results.json into docs/performance.md.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ import json
 import math
 import os
 import platform
+import statistics
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results.json"
+PAGE = RESULTS.parent.parent / "docs" / "performance.md"
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 @dataclass(frozen=True)
@@ -25,23 +31,39 @@ class Bar:
 
     def met(self, figure: float | None) -> bool:
         """Return whether a figure meets the bar; None is a figure that could not be had."""
+        return self._is_within(figure, self.bar)
+
+    def verdict(self, figure: float | None) -> str:
+        """Return ``"aim"``, ``"bar"`` or ``"no"``: the best that a figure meets."""
+        return "aim" if self._is_within(figure, self.aim) else "bar" if self.met(figure) else "no"
+
+    def worst_first(self, figure: float | None) -> float:
+        """Return a key that sorts figures from the worst to the best."""
+        if figure is None:
+            return -math.inf
+        return figure if self.at_least else -figure
+
+    def _is_within(self, figure: float | None, limit: float) -> bool:
         if figure is None:
             return False
-        return figure >= self.bar if self.at_least else figure <= self.bar
+        return figure >= limit if self.at_least else figure <= limit
 
 
 BARS = {
-    "notes-hat": Bar("(a) two notes, K=2, hat: opponent's time over ours", 1000, 3000),
-    "notes-network": Bar("(a) two notes, K=2, network: opponent's time over ours", 50, 150),
-    "speech-hat": Bar("(b) speech, K=20, hat: opponent's time over ours", 250, 500),
-    "speech-network": Bar("(b) speech, K=20, network: opponent's time over ours", 10, 30),
-    "frozen-hat": Bar("templates frozen at 2000, hat: divergence over fitted matrix NMF", 1.06, 1.03, False),
-    "frozen-network": Bar("templates frozen at 2000, network: divergence over fitted matrix NMF", 1.06, 1.03, False),
+    "notes-hat": Bar("(a) two notes, K=2, `hat`: opponent's time over ours", 1000, 3000),
+    "notes-network": Bar("(a) two notes, K=2, `network`: opponent's time over ours", 50, 150),
+    "speech-hat": Bar("(b) speech, K=20, `hat`: opponent's time over ours", 250, 500),
+    "speech-network": Bar("(b) speech, K=20, `network`: opponent's time over ours", 10, 30),
+    "frozen-hat": Bar("(b) templates frozen at 2000, `hat`: divergence over that of matrix NMF", 1.06, 1.03, False),
+    "frozen-network": Bar(
+        "(b) templates frozen at 2000, `network`: divergence over that of matrix NMF", 1.06, 1.03, False
+    ),
     "scikit-learn": Bar("plain STFT, matrix: scikit-learn's time over ours", 1, 3),
     "torchnmf": Bar("plain STFT, matrix: torchnmf's time over ours", 1, 3),
-    "floor-hat": Bar("(b) MU iteration, hat: time over the arithmetic floor", 2.5, 1.5, False),
-    "floor-matrix": Bar("(b) MU iteration, matrix: time over the arithmetic floor", 2.5, 1.5, False),
-    "gpu-batch": Bar("(b) 256 clips in one batch, 120 iterations: clips a second", 1000, 5000),
+    "floor-hat": Bar("(b) one iteration, `hat`: time over the arithmetic floor", 2.5, 1.5, False),
+    "floor-matrix": Bar("(b) one iteration, `matrix`: time over the arithmetic floor", 2.5, 1.5, False),
+    "gpu-batch": Bar("(b) 256 clips in one batch on a GPU, 120 iterations: clips a second", 1000, 5000),
+    "memory": Bar("one hour of audio: peak memory over that of five minutes", 1.3, 1.1, False),
 }
 
 
@@ -52,45 +74,105 @@ class Entry:
     case: str
     clip: str
     figure: float | None
-    bar: float
-    aim: float
     met: bool
+    machine: dict[str, Any] = field(default_factory=dict)
     detail: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass
+class Summary:
+    """What a case comes to over its clips; None where a figure could not be had for most clips, or for the worst."""
+
+    case: str
+    figures: int
+    median: float | None
+    worst: float | None
+    worst_clip: str
+    bar: float
+    aim: float
+    met: str
+
+
 def entry(case: str, clip: str, figure: float | None, **detail: Any) -> Entry:
-    """Return an entry with its case's bar; figures that are not finite become None."""
+    """Return an entry held to its case's bar; figures that are not finite become None."""
     if figure is not None and not math.isfinite(figure):
         figure = None
-    bar = BARS[case]
     rounded = None if figure is None else float(f"{figure:.4g}")
-    return Entry(case, clip, rounded, bar.bar, bar.aim, bar.met(figure), _plain(detail))
+    return Entry(case, clip, rounded, BARS[case].met(figure), machine(), _plain(detail))
+
+
+def load(path: Path = RESULTS) -> list[Entry]:
+    """Read a results file's entries; none where there is no file."""
+    return [Entry(**one) for one in json.loads(path.read_text())["entries"]] if path.exists() else []
 
 
 def save(entries: Iterable[Entry], path: Path = RESULTS, *, clear: Iterable[str] = ()) -> None:
     """Write entries into a results file; those there of the same case and clip, or of a case to clear, are dropped."""
-    new = {(one.case, one.clip): asdict(one) for one in entries}
-    old = json.loads(path.read_text())["entries"] if path.exists() else []
+    new = {(one.case, one.clip): one for one in entries}
     dropped = set(clear)
-    kept = [one for one in old if one["case"] not in dropped and (one["case"], one["clip"]) not in new]
+    kept = [one for one in load(path) if one.case not in dropped and (one.case, one.clip) not in new]
     order = list(BARS)
-    rows = sorted([*kept, *new.values()], key=lambda one: (order.index(one["case"]), one["clip"]))
-    document = {"format": 1, "machine": machine(), "entries": rows}
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    os.replace(partial, path)
+    rows = sorted([*kept, *new.values()], key=lambda one: (order.index(one.case), one.clip))
+    document = {
+        "format": 2,
+        "summary": [asdict(one) for one in summarize(rows)],
+        "entries": [asdict(one) for one in rows],
+    }
+    _replace(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def summarize(entries: Iterable[Entry]) -> list[Summary]:
+    """Return each measured case's median over its clips and its worst clip, in the order of the bars."""
+    by_case: dict[str, list[Entry]] = {}
+    for one in entries:
+        by_case.setdefault(one.case, []).append(one)
+    return [_summary(case, by_case[case]) for case in BARS if case in by_case]
+
+
+def _summary(case: str, entries: list[Entry]) -> Summary:
+    bar = BARS[case]
+    keys = [bar.worst_first(one.figure) for one in entries]
+    middle = statistics.median(keys)
+    median = float(f"{abs(middle):.4g}") if math.isfinite(middle) else None
+    worst = entries[keys.index(min(keys))]
+    return Summary(case, len(entries), median, worst.figure, worst.clip, bar.bar, bar.aim, bar.verdict(median))
 
 
 def table(entries: Iterable[Entry]) -> str:
-    """Return the figures as a Markdown table, a row for each clip."""
-    lines = ["| case | clip | figure | bar | aim | met |", "|---|---|---:|---:|---:|---|"]
-    for one in entries:
-        bar = BARS[one.case]
+    """Return a Markdown table, a row for each case, and under it what was measured on."""
+    entries = list(entries)
+    rows = ["| case | median | worst | figures | bar | aim | met |", "|---|---:|---:|---:|---:|---:|---|"]
+    measured = {one.case: one for one in summarize(entries)}
+    for case, bar in BARS.items():
         sign = "≥" if bar.at_least else "≤"
-        figure = "none" if one.figure is None else f"{one.figure:.4g}"
-        limits = f"{sign} {one.bar:g} | {sign} {one.aim:g}"
-        lines.append(f"| {bar.title} | {one.clip} | {figure} | {limits} | {'yes' if one.met else 'no'} |")
-    return "\n".join(lines)
+        limits = f"{sign} {bar.bar:g} | {sign} {bar.aim:g}"
+        if case in measured:
+            one = measured[case]
+            figures = f"{_short(one.median)} | {_short(one.worst)} | {one.figures}"
+            rows.append(f"| {bar.title} | {figures} | {limits} | {one.met} |")
+        else:
+            rows.append(f"| {bar.title} | not measured | | 0 | {limits} | |")
+    return "\n".join([*rows, "", *_machines(entries)])
+
+
+def clip_table(entries: Iterable[Entry]) -> str:
+    """Return a Markdown table, a row for each case and clip."""
+    rows = ["| case | clip | figure | met |", "|---|---|---:|---|"]
+    rows += [
+        f"| {one.case} | {one.clip} | {_short(one.figure)} | {BARS[one.case].verdict(one.figure)} |" for one in entries
+    ]
+    return "\n".join(rows)
+
+
+def write_table(entries: Iterable[Entry], page: Path = PAGE) -> None:
+    """Put the tables between a page's two markers; `ValueError` where it does not have both, in their order."""
+    entries = list(entries)
+    text = page.read_text(encoding="utf-8")
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} has no {BEGIN} with {END} after it")
+    _replace(page, f"{head}{BEGIN}\n\n{table(entries).rstrip()}\n\n{END}{tail}")
 
 
 def machine() -> dict[str, Any]:
@@ -107,6 +189,36 @@ def machine() -> dict[str, Any]:
     return {"processor": model, "cores": os.cpu_count(), **versions}
 
 
+def _machines(entries: list[Entry]) -> list[str]:
+    """Return a sentence for each machine and set of versions, with its cases where there are several."""
+    cases: dict[str, list[str]] = {}
+    for one in entries:
+        where = one.machine
+        text = (
+            f"{where['processor']} ({where['cores']} cores), Python {where['python']}, NumPy {where['numpy']}, "
+            f"PyTorch {where['torch']}"
+        )
+        # Where a figure was taken on an accelerator, the processor matters little.
+        text = f"{one.detail['device']}, {text}" if one.case.startswith("gpu") else text
+        if one.case not in cases.setdefault(text, []):
+            cases[text].append(one.case)
+    if len(cases) == 1:
+        return [f"Measured on {next(iter(cases))}."]
+    return [f"Measured on {text}: {', '.join(names)}.\n" for text, names in cases.items()]
+
+
+def _short(figure: float | None) -> str:
+    if figure is None:
+        return "none"
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
 def _plain(value: Any) -> Any:
     """Return a value that JSON can hold: short numbers, and None in place of infinities."""
     if isinstance(value, dict):
@@ -116,3 +228,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.4g}") if math.isfinite(value) else None
     return value
+
+
+if __name__ == "__main__":
+    if not RESULTS.exists():
+        raise SystemExit(f"error: there is no {RESULTS.name} yet; benchmarks/fit_speed.py writes it")
+    write_table(load())
+    print(f"the table is in {PAGE.parent.name}/{PAGE.name}")

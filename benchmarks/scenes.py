@@ -20,7 +20,12 @@ from inmf_flow.transform import get_transform
 
 SAMPLE_RATE = 16000
 FIXTURE = Path(__file__).resolve().parent.parent / "pipelines" / "audio"
+SPEECH_SET = Path(__file__).resolve().parent / "data" / "speech"
 Audio = NDArray[np.float32]
+# Clips that are measured unless another number is asked for.
+SPEAKERS, SCENES = 4, 3
+# Examples of the speech set whose clips served to choose the engine's defaults.
+TUNED_ON = frozenset({"002", "006", "010", "014"})
 
 # Three times (one note, the other, both), one third for each transform.
 _NOTE_SECONDS = 0.6
@@ -44,23 +49,38 @@ def stft_points(audio: Audio, n_fft: int = 2000) -> PointSet:
     return transform.analyze(_unit_energy(audio) / np.float32(np.sqrt(2)), SAMPLE_RATE).without_synthesis()
 
 
+def clips_of(case: str, folder: Path | None = None, limit: int | None = None) -> list[Clip]:
+    """Return what a case is measured on: scenes of notes, or speech."""
+    return note_scenes(limit) if case == "notes" else speech_clips(folder, limit)
+
+
 def speech_clips(folder: Path | None = None, limit: int | None = None) -> list[Clip]:
-    """Return training clips of speech: of a benchmark set one per speaker (20 s), else the repository's two (10 s)."""
-    if folder is None:
-        speakers = {name: FIXTURE / "speech" / f"{name}_train.flac" for name in ("female", "male")}
-    else:
-        speakers = {}
-        for meta in sorted(folder.glob("*/meta.json")):
-            for number, source in enumerate(json.loads(meta.read_text())["sources"], 1):
-                name = source.get("speaker") or f"{source['instrument']} {meta.parent.name}"
-                speakers.setdefault(name, meta.parent / f"train_{number}.flac")
-        if not speakers:
-            raise SystemExit(f"error: no examples in {folder}; build them with benchmarks/build_sets.py")
-    return [Clip(name, _read(path)) for name, path in list(speakers.items())[:limit]]
+    """Return speech to train on: the repository's two clips of 10 s, and before them 20 s each of a set's speakers.
+
+    Parameters
+    ----------
+    folder
+        A benchmark set made by build_sets.py; examples that defaults were chosen on are left out.
+    limit
+        Speakers taken from the set (4), each from the first example that has them; 0 takes all.
+    """
+    paths: dict[str, Path] = {}
+    for meta in sorted(folder.glob("*/meta.json")) if folder else ():
+        for number, source in enumerate(json.loads(meta.read_text())["sources"], 1):
+            name = source.get("speaker") or f"{source['instrument']} {meta.parent.name}"
+            if meta.parent.name not in TUNED_ON:
+                paths.setdefault(name, meta.parent / f"train_{number}.flac")
+    if folder and not paths:
+        raise SystemExit(f"error: no examples in {folder}; build them with benchmarks/build_sets.py")
+    count = SPEAKERS if limit is None else limit
+    paths = dict(list(paths.items())[: count or None])
+    own = {name: FIXTURE / "speech" / f"{name}_train.flac" for name in ("female", "male")}
+    clips = [(name, _read(path)) for name, path in {**paths, **own}.items()]
+    return [Clip(f"{name}, {len(audio) / SAMPLE_RATE:.0f} s", audio) for name, audio in clips]
 
 
 def note_scenes(limit: int | None = None) -> list[Clip]:
-    """Return recordings of a first note, a second note and both together, three times over.
+    """Return recordings of a first note, a second note and both together, three times over; 3 scenes, or 0 for all.
 
     Two are cut from the repository's recorded electric guitar, at its strongest onsets. The others are synthesized
     pianos: no recording of single piano notes is at hand that may be shipped.
@@ -70,12 +90,13 @@ def note_scenes(limit: int | None = None) -> list[Clip]:
     pairs = {
         "piano C4 G4 (synthesized)": (piano_note(261.63, 1), piano_note(392.0, 2)),
         "guitar (recorded)": strongest_onsets(recorded),
-        "piano A2 E4 (synthesized)": (piano_note(110.0, 3), piano_note(329.63, 4)),
         "guitar, other part (recorded)": strongest_onsets(held_out),
+        "piano A2 E4 (synthesized)": (piano_note(110.0, 3), piano_note(329.63, 4)),
         "piano D4 F#4 (synthesized)": (piano_note(293.66, 5), piano_note(369.99, 6)),
     }
     scenes = []
-    for name, (first, second) in list(pairs.items())[:limit]:
+    count = SCENES if limit is None else limit
+    for name, (first, second) in list(pairs.items())[: count or None]:
         phrase = np.concatenate([first, second, (first + second) / 2])
         scenes.append(Clip(name, np.tile(phrase, 3)))
     return scenes
