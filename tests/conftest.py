@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -152,6 +153,28 @@ def run_program(
 def inmf() -> Callable[..., Finished]:
     """The program, run as a process: ``inmf("fit", path, ...)``."""
     return run_program
+
+
+@pytest.fixture(scope="session")
+def on_a_terminal() -> Callable[..., tuple[int, str]]:
+    """A command, run on a terminal: ``on_a_terminal(command, columns=120, env={...})`` gives exit code and text."""
+    return _run_on_a_terminal
+
+
+def _run_on_a_terminal(command: list[str], columns: int = 120, env: dict[str, str] | None = None) -> tuple[int, str]:
+    master, slave = pty.openpty()
+    terminal = {"TERM": "xterm-256color", "COLUMNS": str(columns)}
+    process = subprocess.Popen(command, stdout=slave, stderr=slave, env={**os.environ, **terminal, **(env or {})})
+    os.close(slave)
+    shown = b""
+    try:
+        while chunk := os.read(master, 4096):
+            shown += chunk
+    except OSError:
+        # Linux ends a pseudo-terminal whose other side is closed this way.
+        pass
+    os.close(master)
+    return process.wait(timeout=60), shown.decode()
 
 
 @pytest.fixture(scope="session")

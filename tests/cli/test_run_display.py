@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import subprocess
 from typing import Any
 
 import pytest
@@ -29,28 +26,11 @@ def test_off_a_terminal_lines_are_plain_and_whole(without_pictures: Any, tmp_pat
     assert any(line.startswith(f"failed: separate {'long' * 40}: {project.folder}/mixtures/") for line in lines)
 
 
-def _on_a_terminal(command: list[str], **settings: Any) -> tuple[int, str]:
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        command, stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"}, **settings
-    )
-    os.close(slave)
-    shown = b""
-    try:
-        while chunk := os.read(master, 4096):
-            shown += chunk
-    except OSError:
-        # Linux ends a pseudo-terminal whose other side is closed this way.
-        pass
-    os.close(master)
-    return process.wait(timeout=60), shown.decode()
-
-
-def test_on_a_terminal_every_stage_has_a_bar(project: Any) -> None:
+def test_on_a_terminal_every_stage_has_a_bar(project: Any, on_a_terminal: Any) -> None:
     (project.folder / "mixtures" / "bad.wav").write_text("no")
     folder = project.folder / "[red]x[" / "bold]"
     command = [*project.command("--scheduler", project.scheduler), "--output", str(folder)]
-    code, shown = _on_a_terminal(command)
+    code, shown = on_a_terminal(command)
     assert code == 1
     assert "Traceback" not in shown
     assert ESCAPE in shown
@@ -62,8 +42,8 @@ def test_on_a_terminal_every_stage_has_a_bar(project: Any) -> None:
     assert plain.rstrip().splitlines()[-1].startswith("done in ")
 
 
-def test_on_a_terminal_a_run_with_nothing_to_do_draws_nothing(project: Any) -> None:
-    code, shown = _on_a_terminal(project.command())
+def test_on_a_terminal_a_run_with_nothing_to_do_draws_nothing(project: Any, on_a_terminal: Any) -> None:
+    code, shown = on_a_terminal(project.command())
     assert code == 0
     assert shown.startswith("nothing to do: all 13 results are up to date")
     assert ESCAPE not in shown

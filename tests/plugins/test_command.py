@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import subprocess
 import sys
 from typing import Any
@@ -53,25 +52,10 @@ def test_the_list_off_a_terminal_is_one_whole_line_for_each_plugin(
     assert {len("\t".join(line[:3])) for line in lines} == {len("\t".join(lines[0][:3]))}, "not aligned"
 
 
-def test_the_list_on_a_terminal_is_a_table(broken_site: Any) -> None:
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", APP, "list"],
-        env={**os.environ, "PYTHONPATH": str(broken_site.folder), "COLUMNS": "200", "TERM": "xterm"},
-        stdout=slave,
-        stderr=slave,
-    )
-    os.close(slave)
-    shown = b""
-    try:
-        while chunk := os.read(master, 4096):
-            shown += chunk
-    except OSError:
-        # Linux ends a pseudo-terminal whose other side is closed this way.
-        pass
-    os.close(master)
-    assert process.wait(timeout=60) == 0
-    text = shown.decode()
+def test_the_list_on_a_terminal_is_a_table(broken_site: Any, on_a_terminal: Any) -> None:
+    environment = {"PYTHONPATH": str(broken_site.folder)}
+    code, text = on_a_terminal([sys.executable, "-c", APP, "list"], columns=200, env=environment)
+    assert code == 0
     assert "┃" in text
     assert "[brackets]" in text
 
