@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from inmf_flow._version import __version__
 
 if TYPE_CHECKING:
+    from inmf_flow import linear
     from inmf_flow.errors import InmfError
-    from inmf_flow.factorize import INMF, Activations
+    from inmf_flow.factorize import INMF, Activations, Selection, fit_batch, fit_segments, select_components
     from inmf_flow.pipeline import run_pipeline
     from inmf_flow.points import PointSet
     from inmf_flow.separation import separate
@@ -22,9 +23,13 @@ _HOMES = {
     "Activations": "inmf_flow.factorize",
     "InmfError": "inmf_flow.errors",
     "PointSet": "inmf_flow.points",
+    "Selection": "inmf_flow.factorize",
+    "fit_batch": "inmf_flow.factorize",
+    "fit_segments": "inmf_flow.factorize",
     "get_transform": "inmf_flow.transform",
     "open_points": "inmf_flow.store",
     "run_pipeline": "inmf_flow.pipeline",
+    "select_components": "inmf_flow.factorize",
     "separate": "inmf_flow.separation",
 }
 
@@ -33,10 +38,15 @@ __all__ = [
     "Activations",
     "InmfError",
     "PointSet",
+    "Selection",
     "__version__",
+    "fit_batch",
+    "fit_segments",
     "get_transform",
+    "linear",
     "open_points",
     "run_pipeline",
+    "select_components",
     "separate",
 ]
 
@@ -46,6 +56,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
+    if name == "linear":
+        return importlib.import_module("inmf_flow.linear")
     raise AttributeError(f"module 'inmf_flow' has no attribute {name!r}")
 
 

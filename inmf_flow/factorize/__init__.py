@@ -1,11 +1,14 @@
 """Implicit-neural NMF: templates and activations as non-negative functions. Needs torch and numpy alone."""
 
 from inmf_flow.factorize.activations import Activations, fit_activations
+from inmf_flow.factorize.batch import fit_batch
 from inmf_flow.factorize.divergences import BetaDivergence, Divergence, get_divergence
 from inmf_flow.factorize.fields import Axis, Field, LinearField
 from inmf_flow.factorize.hat import HatField, MatrixField
 from inmf_flow.factorize.model import INMF
 from inmf_flow.factorize.network import NetworkField
+from inmf_flow.factorize.online import fit_segments
+from inmf_flow.factorize.selection import Selection, select_components, split_points
 
 __all__ = [
     "INMF",
@@ -18,6 +21,11 @@ __all__ = [
     "LinearField",
     "MatrixField",
     "NetworkField",
+    "Selection",
     "fit_activations",
+    "fit_batch",
+    "fit_segments",
     "get_divergence",
+    "select_components",
+    "split_points",
 ]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,114 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inmf_flow.errors import ArgumentError, PointsError
-from inmf_flow.factorize.divergences import EPSILON, BetaDivergence, Divergence
+from inmf_flow.factorize.divergences import EPSILON, Divergence
+from inmf_flow.factorize.grid import GridData, Side
+from inmf_flow.factorize.scattered import ScatteredData
 from inmf_flow.points import Block, GridBlock, PointSet
 
-Side = Literal["frequency", "time"]
-# Scattered points that are gathered at a time: bounds the [points, K] copies.
-_POINTS_AT_ONCE = 1 << 18
-
-
-@dataclass
-class GridData:
-    """A grid block: data [F, T] + epsilon, weights of its axes, rows of the coordinate tables it uses."""
-
-    v: Tensor
-    mask: Tensor | None
-    frequency_weights: Tensor
-    time_weights: Tensor
-    frequency_rows: Tensor | None
-    time_rows: Tensor | None
-
-    def __post_init__(self) -> None:
-        self._model = torch.empty_like(self.v)
-
-    def model(self, w: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return this block's templates [F, K], activations [T, K] and model [F, T] (a buffer) + epsilon."""
-        w = w if self.frequency_rows is None else w.index_select(0, self.frequency_rows)
-        h = h if self.time_rows is None else h.index_select(0, self.time_rows)
-        torch.mm(w, h.T, out=self._model)
-        return w, h, self._model.add_(EPSILON)
-
-    def add_parts(self, divergence: Divergence, w: Tensor, h: Tensor, side: Side, out: tuple[Tensor, Tensor]) -> None:
-        """Add the two parts of the gradient by the templates or the activations to ``out``."""
-        w, h, model = self.model(w, h)
-        positive = divergence.positive_part(self.v, model)
-        if positive is self._model:
-            positive = positive.clone()
-        negative = divergence.negative_part(self.v, model, out=model)
-        if self.mask is not None:
-            negative.mul_(self.mask)
-            positive = self.mask if positive is None else positive * self.mask
-        if side == "frequency":
-            mine, other, factor, rows = (
-                self.frequency_weights,
-                h * self.time_weights[:, None],
-                negative,
-                self.frequency_rows,
-            )
-        else:
-            mine, other, factor, rows = (
-                self.time_weights,
-                w * self.frequency_weights[:, None],
-                negative.T,
-                self.time_rows,
-            )
-        parts = factor @ other
-        if positive is None:
-            sums = other.sum(0, keepdim=True).expand_as(parts)
-        else:
-            sums = (positive if side == "frequency" else positive.T) @ other
-        for target, part in zip(out, (parts * mine[:, None], sums * mine[:, None]), strict=True):
-            if rows is None:
-                target.add_(part)
-            else:
-                target.index_add_(0, rows, part)
-
-    def loss(self, divergence: Divergence, w: Tensor, h: Tensor) -> float:
-        """Return the weighted sum of the divergence."""
-        model = self.model(w, h)[2]
-        values = divergence.value(self.v, model)
-        if self.mask is not None:
-            values = values * self.mask
-        # Double precision only for the sums: late improvements are smaller than float32 can add up.
-        rows = (values @ self.time_weights).double()
-        return float(rows @ self.frequency_weights.double())
-
-
-@dataclass
-class ScatteredData:
-    """Scattered points: data [P] + epsilon, weights, and each point's rows in the coordinate tables."""
-
-    v: Tensor
-    weights: Tensor
-    frequency_rows: Tensor
-    time_rows: Tensor
-
-    def add_parts(self, divergence: Divergence, w: Tensor, h: Tensor, side: Side, out: tuple[Tensor, Tensor]) -> None:
-        """Add the two parts of the gradient by the templates or the activations to ``out``."""
-        rows = self.frequency_rows if side == "frequency" else self.time_rows
-        for begin in range(0, len(self.v), _POINTS_AT_ONCE):
-            part = slice(begin, begin + _POINTS_AT_ONCE)
-            v, weights = self.v[part], self.weights[part]
-            wp, hp = w[self.frequency_rows[part]], h[self.time_rows[part]]
-            model = (wp * hp).sum(1).add_(EPSILON)
-            positive = divergence.positive_part(v, model)
-            positive = weights if positive is None else positive * weights
-            negative = divergence.negative_part(v, model, out=torch.empty_like(v)) * weights
-            other = hp if side == "frequency" else wp
-            out[0].index_add_(0, rows[part], other * negative[:, None])
-            out[1].index_add_(0, rows[part], other * positive[:, None])
-
-    def loss(self, divergence: Divergence, w: Tensor, h: Tensor) -> float:
-        """Return the weighted sum of the divergence."""
-        total = 0.0
-        for begin in range(0, len(self.v), _POINTS_AT_ONCE):
-            part = slice(begin, begin + _POINTS_AT_ONCE)
-            model = (w[self.frequency_rows[part]] * h[self.time_rows[part]]).sum(1).add_(EPSILON)
-            values = divergence.value(self.v[part], model)
-            total += float((values.double() * self.weights[part].double()).sum())
-        return total
+__all__ = ["Data", "GridData", "ScatteredData", "Side", "prepare_data"]
 
 
 @dataclass
@@ -150,22 +47,56 @@ class Data:
     weight: float
     one_grid: bool
     apart: bool
+    _sums: dict[Side, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
     def parts(self, divergence: Divergence, w: Tensor, h: Tensor, side: Side) -> tuple[Tensor, Tensor]:
         """Return the subtracted and the added part of the gradient of the weighted sum, each [NF or NT, K]."""
+        if self.one_grid:
+            # Its coordinates are the tables': nothing to gather or to add up.
+            block = self.blocks[0]
+            assert isinstance(block, GridData)
+            return block.parts(divergence, w, h, side)
         like = w if side == "frequency" else h
         out = (torch.zeros_like(like), torch.zeros_like(like))
+        for each in self.blocks:
+            each.add_parts(divergence, w, h, side, out)
+        return out
+
+    def sums(self, side: Side, under: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the weighted sums of the data and of the weights alone at each coordinate, [NF] or [NT].
+
+        With ``under``, a table of the other side [N, K], they are taken under its functions: [NF or NT, K].
+        """
+        if under is None and side in self._sums:
+            return self._sums[side]
+        shape = [
+            len(self.frequencies if side == "frequency" else self.times),
+            *(() if under is None else under.shape[1:]),
+        ]
+        out = (self.blocks[0].v.new_zeros(shape), self.blocks[0].v.new_zeros(shape))
         for block in self.blocks:
-            block.add_parts(divergence, w, h, side, out)
+            rows = block.frequency_rows if side == "frequency" else block.time_rows
+            for target, part in zip(out, block.sums(side, under), strict=True):
+                if isinstance(block, ScatteredData) or rows is None:
+                    target[: len(part)] += part
+                else:
+                    target.index_add_(0, rows, part)
+        if under is None:
+            self._sums[side] = out
         return out
 
     def known(self, side: Side) -> NDArray[np.float64]:
         """Return the coordinates of points that have weight, rising; all coordinates where no point has any."""
         table = self.frequencies if side == "frequency" else self.times
-        w, h = (torch.ones(len(axis), 1, device=self.blocks[0].v.device) for axis in (self.frequencies, self.times))
-        # The added part of the Kullback-Leibler gradient of all-ones is the sum of each coordinate's weights.
-        sums = self.parts(BetaDivergence(1.0), w, h, side)[1][:, 0].cpu().numpy()
-        return table[sums > 0] if (sums > 0).any() else table
+        seen = (self.sums(side)[1] > 0).cpu().numpy()
+        return table[seen] if seen.any() else table
+
+    def mass(self, side: Side) -> NDArray[np.float64]:
+        """Return the weighted sum of the data at each of the `known` coordinates, >= 0."""
+        mass, weights = (part.double().cpu().numpy() for part in self.sums(side))
+        seen = weights > 0
+        found: NDArray[np.float64] = (mass[seen] if seen.any() else mass).clip(0)
+        return found
 
     def loss(self, divergence: Divergence, w: Tensor, h: Tensor) -> float:
         """Return the weighted mean divergence of the scaled data."""
@@ -173,7 +104,15 @@ class Data:
         return total / self.weight if self.weight > 0 else 0.0
 
 
-def prepare_data(points: PointSet, power: float, weights: str, device: str, *, each_frame: bool = False) -> Data:
+def prepare_data(
+    points: PointSet,
+    power: float,
+    weights: str,
+    device: str,
+    *,
+    each_frame: bool = False,
+    negative: str | None = None,
+) -> Data:
     """Return tensors of a point set.
 
     Parameters
@@ -189,11 +128,13 @@ def prepare_data(points: PointSet, power: float, weights: str, device: str, *, e
         Divide each frame of a single grid by its own mean, so that no frame depends on another, and let all frames
         weigh 1: the last one's cell may lie after the recording's end, but synthesis needs it. Else all points are
         divided by their mean.
+    negative
+        Keep negative data as they are (``"nearly"``), or lift data and model alike above zero (``"shift"``).
 
     Raises
     ------
     PointsError
-        When there are no points, or magnitudes are negative.
+        When there are no points, or magnitudes are negative and ``negative`` is None.
     """
     if weights not in ("area", "uniform"):
         raise ArgumentError("no such weights", got=repr(weights), expected="'area' or 'uniform'")
@@ -201,41 +142,45 @@ def prepare_data(points: PointSet, power: float, weights: str, device: str, *, e
         raise PointsError("there are no points to fit", got=repr(points))
     frequencies = np.unique(np.concatenate([block.frequencies for block in points.blocks]))
     times = np.unique(np.concatenate([block.times for block in points.blocks]))
-    prepared = [_channel_mean(block, power) for block in points.blocks]
+    prepared = [_channel_mean(block, power, negative is not None) for block in points.blocks]
     weighed = [_weights(block, v, weights) for block, v in zip(points.blocks, prepared, strict=True)]
-    weight = sum(float(w.sum(dtype=np.float64)) for *_, w in weighed)
+    weight = sum(_sum(block, w) for block, w in zip(points.blocks, weighed, strict=True))
     one_grid = len(points.blocks) == 1 and isinstance(points.blocks[0], GridBlock)
     if each_frame and one_grid:
-        fw, tw, full = weighed[0]
-        weighed = [(fw, np.ones_like(tw), full)]
+        fw, tw, present = weighed[0]
+        weighed = [(fw, np.ones_like(tw), present)]
         scale = _frame_means(prepared[0], fw)
     else:
-        mass = sum(
-            float((np.nan_to_num(v) * w).sum(dtype=np.float64)) for v, (*_, w) in zip(prepared, weighed, strict=True)
-        )
+        mass = sum(_mass(block, v, w) for block, v, w in zip(points.blocks, prepared, weighed, strict=True))
         scale = np.asarray(mass / weight if weight > 0 and mass > 0 else 1.0, np.float32)
+    offset = EPSILON
+    if negative is not None:
+        # A magnitude of -0 must not give a shift of its own, and the least one must end up above zero.
+        least = min((float(np.nanmin(v / scale, initial=0.0)) for v in prepared), default=0.0)
+        offset = -least + EPSILON if negative == "shift" else 0.0
     blocks: list[GridData | ScatteredData] = []
-    for block, v, (fw, tw, full) in zip(points.blocks, prepared, weighed, strict=True):
-        values = torch.from_numpy(np.nan_to_num(v / scale) + np.float32(EPSILON)).to(device)
-        f_rows = _rows(frequencies, block.frequencies, device)
-        t_rows = _rows(times, block.times, device)
+    for block, v, (fw, tw, present) in zip(points.blocks, prepared, weighed, strict=True):
+        v /= scale
+        v += np.float32(offset)
+        values = torch.from_numpy(np.nan_to_num(v, copy=False, nan=EPSILON)).to(device)
+        f_rows = np.searchsorted(frequencies, block.frequencies)
+        t_rows = np.searchsorted(times, block.times)
         if isinstance(block, GridBlock):
-            missing = np.isnan(v)
-            mask = torch.from_numpy((~missing).astype(np.float32)).to(device) if missing.any() else None
-            identity_f = len(frequencies) == len(block.frequencies)
-            identity_t = len(times) == len(block.times)
+            identity_f, identity_t = len(frequencies) == len(f_rows), len(times) == len(t_rows)
             blocks.append(
                 GridData(
                     values,
-                    mask,
+                    None if present is None else torch.from_numpy(present.astype(np.float32)).to(device),
                     torch.from_numpy(fw).to(device),
                     torch.from_numpy(tw).to(device),
-                    None if identity_f else f_rows,
-                    None if identity_t else t_rows,
+                    None if identity_f else torch.from_numpy(f_rows).to(device),
+                    None if identity_t else torch.from_numpy(t_rows).to(device),
+                    offset,
                 )
             )
         else:
-            blocks.append(ScatteredData(values, torch.from_numpy(full).to(device), f_rows, t_rows))
+            rows = torch.from_numpy(f_rows).to(device), torch.from_numpy(t_rows).to(device)
+            blocks.append(ScatteredData(values, torch.from_numpy(fw).to(device), *rows, offset))
     return Data(frequencies, times, blocks, scale, weight, one_grid, _are_apart(points.blocks))
 
 
@@ -247,14 +192,15 @@ def _are_apart(blocks: Sequence[Block]) -> bool:
     return all(before[1] < after[0] for before, after in pairwise(spans))
 
 
-def _channel_mean(block: Block, power: float) -> NDArray[np.float32]:
-    """Return magnitudes^power averaged over channels, [F, T] or [P]; NaN where every channel is missing."""
+def _channel_mean(block: Block, power: float, may_be_negative: bool) -> NDArray[np.float32]:
+    """Return magnitudes^power averaged over channels, [F, T] or [P], a copy; NaN where every channel is missing."""
     m = block.magnitudes
-    if (m < 0).any():
+    if not may_be_negative and (m < 0).any():
         raise PointsError(
             "magnitudes are negative",
             got=f"{int((m < 0).sum())} of {m.size}",
             expected="values >= 0, or NaN for missing",
+            hint="For noisy data that may be negative give negative='nearly' or 'shift'.",
         )
     values = m if power == 1 else np.sqrt(m) if power == 0.5 else m ** np.float32(power)
     if block.has_channels:
@@ -262,7 +208,7 @@ def _channel_mean(block: Block, power: float) -> NDArray[np.float32]:
         counts = present.sum(0)
         total = np.where(present, values, 0).sum(0)
         values = np.where(counts > 0, total / np.maximum(counts, 1), np.nan).astype(np.float32)
-    return np.ascontiguousarray(values, dtype=np.float32)
+    return np.array(values, dtype=np.float32, order="C", copy=values is m)
 
 
 def _frame_means(v: NDArray[np.float32], frequency_weights: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -273,20 +219,37 @@ def _frame_means(v: NDArray[np.float32], frequency_weights: NDArray[np.float32])
     return np.where(mass > 0, mass / np.where(totals > 0, totals, 1), 1).astype(np.float32)
 
 
-def _weights(
-    block: Block, v: NDArray[np.float32], kind: str
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Return weights along frequency and time (for grids) and of every point; missing points weigh 0."""
-    present = ~np.isnan(v)
+# Weights along frequency and time for grids, of each point twice for scattered ones; which points are present (None:
+# all of them, or scattered: their weight says it).
+_Weights = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_] | None]
+
+
+def _weights(block: Block, v: NDArray[np.float32], kind: str) -> _Weights:
+    missing = np.isnan(v)
     if isinstance(block, GridBlock):
         fw, tw = block.frequency_weights, block.time_weights
         if kind == "uniform":
             fw, tw = (fw > 0).astype(np.float32), (tw > 0).astype(np.float32)
-        return fw, tw, np.outer(fw, tw) * present
-    full = block.point_weights if kind == "area" else (block.point_weights > 0).astype(np.float32)
-    full = (full * present).astype(np.float32)
-    return full, full, full
+        return fw, tw, ~missing if missing.any() else None
+    each = block.point_weights if kind == "area" else (block.point_weights > 0).astype(np.float32)
+    each = (each * ~missing).astype(np.float32)
+    return each, each, None
 
 
-def _rows(table: NDArray[np.float64], coordinates: NDArray[np.float64], device: str) -> Tensor:
-    return torch.from_numpy(np.searchsorted(table, coordinates)).to(device)
+def _sum(block: Block, weights: _Weights) -> float:
+    """Return the sum of a block's weights."""
+    fw, tw, present = weights
+    if not isinstance(block, GridBlock):
+        return float(fw.sum(dtype=np.float64))
+    rows = tw.astype(np.float64) if present is None else present.T @ fw.astype(np.float64) * tw
+    return float(rows.sum() * fw.sum(dtype=np.float64)) if present is None else float(rows.sum())
+
+
+def _mass(block: Block, v: NDArray[np.float32], weights: _Weights) -> float:
+    """Return the weighted sum of a block's data, by their size where they are negative."""
+    fw, tw, present = weights
+    v = v if (present is None and isinstance(block, GridBlock)) else np.nan_to_num(v)
+    v = np.abs(v) if v.size and v.min() < 0 else v
+    if not isinstance(block, GridBlock):
+        return float((v * fw).sum(dtype=np.float64))
+    return float((v @ tw).astype(np.float64) @ fw.astype(np.float64))

@@ -15,6 +15,8 @@ from inmf_flow.errors import ArgumentError
 
 # Coefficients are kept above this (data have mean 1): a zero could never grow again, and smaller ones become denormal.
 FLOOR = 1e-12
+# Added to both parts of a ratio: far below any weight times a coefficient, far above the least float32.
+_TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,15 @@ class Axis:
         The distinct coordinates of the points that have weight, rising, shape [N].
     low, high
         The range that the field covers.
+    mass
+        The weighted sum of the data at each coordinate, >= 0, [N]; None where it is not known.
     """
 
     kind: str
     coordinates: NDArray[np.float64]
     low: float
     high: float
+    mass: NDArray[np.float64] | None = None
 
 
 class Field(ABC):
@@ -114,13 +119,19 @@ class LinearField(Field):
     def adjoint(self, prepared: Any, gradient: Tensor) -> Tensor:
         """Return the transpose of `values` as a map of the coefficients: [N, K] to the coefficients' shape."""
 
-    def update(self, prepared: Any, negative: Tensor, positive: Tensor, exponent: float) -> None:
-        """Multiply the coefficients by (negative / positive)^exponent, both given at the coordinates, [N, K]."""
-        negative = self.adjoint(prepared, negative)
-        positive = self.adjoint(prepared, positive)
-        # Where no point touches a coefficient both parts are 0, and it stays as it is.
-        touched = positive > 0
-        ratio = torch.where(touched, negative / positive.clamp_min(torch.finfo(positive.dtype).tiny), 1.0)
-        if exponent != 1:
-            ratio.pow_(exponent)
-        self.coefficients.mul_(ratio).clamp_(min=FLOOR)
+    @abstractmethod
+    def places(self) -> NDArray[np.float64]:
+        """Return the coordinate that each row of the coefficients stands for, [M]."""
+
+    def ratio(self, prepared: Any, negative: Tensor, positive: Tensor, *, signed: bool = False) -> Tensor:
+        """Return negative / positive of the coefficients from both parts at the coordinates, [N, K].
+
+        ``signed``: the data have negative values, so the part that is subtracted may be negative; where it is, it joins
+        the other one (Nearly-NMF: Green & Bailey 2024, "Algorithms for Non-Negative Matrix Factorization on Noisy Data
+        With Negative Values"). Where no point touches a coefficient both parts are 0, and the ratio is 1.
+        """
+        negative, positive = self.adjoint(prepared, negative), self.adjoint(prepared, positive)
+        if signed:
+            positive = positive - negative.clamp_max(0)
+            negative = negative.clamp_min(0)
+        return (negative + _TINY).div_(positive + _TINY)

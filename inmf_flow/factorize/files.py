@@ -29,6 +29,13 @@ _SETTINGS = (
     "tol",
     "random_state",
     "weights",
+    "init",
+    "n_init",
+    "relaxation",
+    "sparsity",
+    "smoothness",
+    "decorrelation",
+    "negative",
 )
 
 
@@ -63,7 +70,8 @@ def load(cls: type[INMF], path: Path, device: str) -> INMF:
     """Read a file of any format version so far, checking everything before it is used."""
     header, arrays = _read(path)
     try:
-        settings = {name: header["settings"][name] for name in _SETTINGS}
+        # Settings that came later are not in older files: these have their defaults.
+        settings = {name: header["settings"][name] for name in _SETTINGS if name in header["settings"]}
         model = cls(**settings, device=device)
         (kinds,) = header["members"]
         parts = {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,37 +19,116 @@ from inmf_flow.registry import fields
 _LOG_CURVATURE = 12.0
 
 
-@dataclass(frozen=True)
 class HatBasis:
-    """Each coordinate's two neighbouring nodes and its place between them.
+    """Each coordinate's two neighbouring nodes and its place between them, as a sparse matrix [N, M].
+
+    Parameters
+    ----------
+    nodes
+        Rising positions, [M].
+    coordinates
+        In any order, [N].
+    device
+        Where the matrix is kept.
 
     Attributes
     ----------
-    left
-        Index of the node at or below each coordinate, [N].
-    fraction
-        Share of the node above, in [0, 1], [N].
     identity
         Whether the coordinates are the nodes themselves.
     """
 
-    left: Tensor
-    fraction: Tensor
-    identity: bool
+    def __init__(self, nodes: NDArray[np.float64], coordinates: NDArray[np.float64], device: torch.device) -> None:
+        self.identity = len(nodes) == len(coordinates) and np.array_equal(nodes, coordinates)
+        self._shape, self._device = (len(coordinates), len(nodes)), device
+        if self.identity:
+            return
+        if len(nodes) == 1:
+            self._left = np.zeros(len(coordinates), np.int64)
+            self._fraction = np.zeros(len(coordinates))
+        else:
+            self._left = np.clip(np.searchsorted(nodes, coordinates, side="right") - 1, 0, len(nodes) - 2)
+            step = nodes[self._left + 1] - nodes[self._left]
+            self._fraction = np.clip((coordinates - nodes[self._left]) / step, 0.0, 1.0)
+
+    @cached_property
+    def matrix(self) -> Tensor:
+        """The matrix that interpolates, [N, M]."""
+        n, m = self._shape
+        right = np.minimum(self._left + 1, m - 1)
+        columns = np.stack([self._left, right], 1).ravel()
+        values = np.stack([1 - self._fraction, self._fraction], 1).ravel()
+        return _csr(np.arange(0, 2 * n + 1, 2), columns, values, (n, m), self._device)
+
+    @cached_property
+    def transposed(self) -> Tensor:
+        """The matrix that shares each coordinate's value among its two nodes, [M, N]."""
+        n, m = self._shape
+        nodes = np.concatenate([self._left, np.minimum(self._left + 1, m - 1)])
+        order = np.argsort(nodes, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(np.bincount(nodes, minlength=m))])
+        coordinates = np.tile(np.arange(n), 2)[order]
+        values = np.concatenate([1 - self._fraction, self._fraction])[order]
+        return _csr(starts, coordinates, values, (m, n), self._device)
 
 
-def place_nodes(low: float, high: float, count: int, warp: str) -> NDArray[np.float64]:
-    """Return node positions from ``low`` to ``high``, evenly spaced on a warped axis.
+def _csr(
+    starts: NDArray[Any], columns: NDArray[Any], values: NDArray[Any], shape: tuple[int, int], device: torch.device
+) -> Tensor:
+    with warnings.catch_warnings():
+        # PyTorch says once a process that its sparse matrices may change.
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(starts.astype(np.int64)),
+            torch.from_numpy(columns.astype(np.int64)),
+            torch.from_numpy(values.astype(np.float32)),
+            shape,
+            device=device,
+            check_invariants=False,
+        )
 
-    ``warp`` is ``linear``, or ``log``: even steps of log1p(12 s), where s runs from 0 to 1.
+
+def place_nodes(axis: Axis, count: int, warp: str) -> NDArray[np.float64]:
+    """Return node positions over an axis, evenly spaced on a warped one, [count].
+
+    Parameters
+    ----------
+    warp
+        ``linear``; ``log``: even steps of log1p(12 s), where s runs from 0 to 1; ``data``: even steps of the share of
+        the data's sum that lies below, half of it replaced by the log or (seconds) linear warp, so that quiet regions
+        keep nodes.
+
+    Raises
+    ------
+    ArgumentError
+        For another warp.
     """
     steps = np.linspace(0.0, 1.0, count)
-    if warp == "log":
-        steps = np.expm1(steps * np.log1p(_LOG_CURVATURE)) / _LOG_CURVATURE
-        steps[-1] = 1.0
-    elif warp != "linear":
-        raise ArgumentError("the hat field has no such warp", got=repr(warp), expected="linear or log")
-    return low + (high - low) * steps
+    even = np.expm1(steps * np.log1p(_LOG_CURVATURE)) / _LOG_CURVATURE if axis.kind == "frequency" else steps
+    if warp == "linear":
+        places = steps
+    elif warp == "log":
+        places = np.expm1(steps * np.log1p(_LOG_CURVATURE)) / _LOG_CURVATURE
+    elif warp == "data":
+        places = _quantiles(axis, even, steps)
+    else:
+        raise ArgumentError("the hat field has no such warp", got=repr(warp), expected="linear, log or data")
+    places[-1] = 1.0
+    nodes: NDArray[np.float64] = axis.low + (axis.high - axis.low) * places
+    return nodes
+
+
+def _quantiles(axis: Axis, even: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where the mean of two distributions, the data's and an even one's on a warped axis, reaches each step."""
+    span = axis.high - axis.low
+    if axis.mass is None or span <= 0 or axis.mass.sum() <= 0:
+        return even.copy()
+    at = (axis.coordinates - axis.low) / span
+    edges = np.concatenate([[0.0], 0.5 * (at[1:] + at[:-1]), [1.0]])
+    below = np.concatenate([[0.0], np.cumsum(axis.mass)]) / axis.mass.sum()
+    grid = np.union1d(edges, even)
+    both = 0.5 * (np.interp(grid, edges, below) + np.interp(grid, even, steps))
+    places: NDArray[np.float64] = np.interp(steps, both, grid)
+    return places
 
 
 class HatField(LinearField):
@@ -93,45 +173,27 @@ class HatField(LinearField):
             # As many as there are coordinates: evenly spaced ones would miss some where the data have gaps.
             nodes = axis.coordinates.copy()
             return cls(nodes, _random_start(len(nodes), n_components, random, device))
-        wanted = place_nodes(axis.low, axis.high, count, given["warp"] or ("log" if frequency else "linear"))
+        wanted = place_nodes(axis, count, given["warp"] or ("log" if frequency else "linear"))
         half_way = 0.5 * (axis.coordinates[1:] + axis.coordinates[:-1])
         nodes = axis.coordinates[np.unique(np.searchsorted(half_way, wanted))]
         return cls(nodes, _random_start(len(nodes), n_components, random, device))
 
     def prepare(self, coordinates: NDArray[np.float64]) -> HatBasis:
         """Find each coordinate's neighbours."""
-        nodes, device = self.nodes, self.coefficients.device
-        if len(nodes) == len(coordinates) and np.array_equal(nodes, coordinates):
-            empty = torch.empty(0)
-            return HatBasis(empty, empty, identity=True)
-        if len(nodes) == 1:
-            zeros = np.zeros(len(coordinates))
-            return HatBasis(torch.from_numpy(zeros.astype(np.int64)).to(device), _float(zeros, device), False)
-        left = np.clip(np.searchsorted(nodes, coordinates, side="right") - 1, 0, len(nodes) - 2)
-        fraction = np.clip((coordinates - nodes[left]) / (nodes[left + 1] - nodes[left]), 0.0, 1.0)
-        return HatBasis(torch.from_numpy(left).to(device), _float(fraction, device), identity=False)
+        return HatBasis(self.nodes, coordinates, self.coefficients.device)
 
     def values(self, prepared: HatBasis) -> Tensor:
         """Interpolate the coefficients."""
         coefficients = self.coefficients if self._free is None else torch.nn.functional.softplus(self._free)
-        if prepared.identity:
-            return coefficients
-        lower = coefficients.index_select(0, prepared.left)
-        if len(self.nodes) == 1:
-            return lower
-        upper = coefficients.index_select(0, prepared.left + 1)
-        return torch.lerp(lower, upper, prepared.fraction[:, None])
+        return coefficients if prepared.identity else prepared.matrix @ coefficients
 
     def adjoint(self, prepared: HatBasis, gradient: Tensor) -> Tensor:
         """Share each coordinate's value among its two nodes."""
-        if prepared.identity:
-            return gradient
-        result = torch.zeros_like(self.coefficients)
-        if len(self.nodes) == 1:
-            return result.index_add_(0, prepared.left, gradient)
-        upper = gradient * prepared.fraction[:, None]
-        result.index_add_(0, prepared.left, gradient - upper)
-        return result.index_add_(0, prepared.left + 1, upper)
+        return gradient if prepared.identity else prepared.transposed @ gradient
+
+    def places(self) -> NDArray[np.float64]:
+        """Return the nodes."""
+        return self.nodes
 
     def parameters(self) -> list[Tensor]:
         """Return free values of which softplus gives the coefficients, as the reference has for H."""
@@ -190,10 +252,6 @@ class MatrixField(HatField):
         cls.check_options(options)
         nodes = axis.coordinates.copy()
         return cls(nodes, _random_start(len(nodes), n_components, random, device))
-
-
-def _float(values: NDArray[np.float64], device: torch.device) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32)).to(device)
 
 
 def _random_start(rows: int, n_components: int, random: np.random.Generator, device: str) -> Tensor:

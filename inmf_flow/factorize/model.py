@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,19 @@ from inmf_flow.errors import ArgumentError, NotFittedError, PointsError
 from inmf_flow.factorize import files
 from inmf_flow.factorize.activations import Activations, fit_activations
 from inmf_flow.factorize.data import Data, prepare_data
-from inmf_flow.factorize.divergences import EPSILON, get_divergence
+from inmf_flow.factorize.divergences import EPSILON, BetaDivergence, get_divergence
 from inmf_flow.factorize.fields import Axis, Field, LinearField
-from inmf_flow.factorize.solvers import Bound, Trace, fit_multiplicative, fit_rprop
+from inmf_flow.factorize.online import Learner
+from inmf_flow.factorize.penalties import Penalties
+from inmf_flow.factorize.penalties import Weights as PenaltyWeights
+from inmf_flow.factorize.solvers import RELAXATION, Bound, Rules, Trace, fit_multiplicative, fit_rprop
+from inmf_flow.factorize.start import parse_init, set_activations, set_templates, start
 from inmf_flow.points import GridBlock, PointSet
 from inmf_flow.registry import fields, parse_choice
 
 #: Factor on ``max_frequency_``: a bin at the very edge must not fall outside by a rounding error.
 EDGE = 1 + 1e-9
-_DEFAULT_ITERATIONS = {"mu": 300, "rprop": 1000}
+_DEFAULT_ITERATIONS = {"mu": 300, "warm": 300, "rprop": 1000}
 
 
 class INMF:
@@ -47,16 +51,32 @@ class INMF:
     power
         Exponent put on magnitudes before fitting; the paper takes 0.5.
     optimizer
-        ``"mu"`` (multiplicative updates; linear fields) or ``"rprop"`` (the paper's; any field). By default the one
-        that fits the fields.
+        ``"mu"`` (multiplicative updates; linear fields), ``"warm"`` (networks start from what multiplicative updates
+        find, and are refined) or ``"rprop"`` (the paper's; any field). By default ``"mu"`` for linear fields, else
+        ``"warm"``.
     max_iter
-        Most iterations; 300 for ``mu`` and 1000 for ``rprop`` by default.
+        Most iterations; 300 multiplicative updates, or 1000 of ``rprop``, by default.
     tol
         Stop when ten iterations improve the divergence by less than this share of it; 0 never stops early.
     random_state
         Seed of the start; equal seeds give equal models on one machine.
     weights
         ``"area"``: points count by the time-frequency area they stand for. ``"uniform"``: all alike, as in the paper.
+    init
+        Where linear fields start: ``"moments"`` (each template at the mean of a few random moments of the data),
+        ``"random"``, or ``"harmonic"`` (harmonic series; options ``low``, ``high``, ``width`` in hertz, ``partials``).
+    n_init
+        Number of starts, >= 1, with seeds from ``random_state`` on; the fit with the least divergence is kept.
+    relaxation
+        Extrapolation of multiplicative updates, 1 to 2: 1 are plain updates, classical NMF's.
+    sparsity, smoothness, decorrelation
+        How much is added to the mean divergence of data of mean 1: of the L1 norm of activations, of their squared
+        changes from one time to the next, and of the overlap of different templates; see `Penalties`.
+    negative
+        What to do about negative magnitudes, which noise around zero leaves once its mean is taken off: None refuses
+        them; ``"nearly"`` and ``"shift"`` fit them without bias (Green & Bailey 2024, "Algorithms for Non-Negative
+        Matrix Factorization on Noisy Data With Negative Values": Nearly-NMF and Shift-NMF; the first is faster). Only
+        with ``beta_loss="frobenius"`` and ``power=1``.
     device
         ``"cpu"``, ``"cuda"`` or any torch device.
 
@@ -94,6 +114,13 @@ class INMF:
         tol: float = 1e-5,
         random_state: int = 0,
         weights: str = "area",
+        init: str | Mapping[str, Any] = "moments",
+        n_init: int = 1,
+        relaxation: float = RELAXATION,
+        sparsity: float = 0.0,
+        smoothness: float = 0.0,
+        decorrelation: float = 0.0,
+        negative: str | None = None,
         device: str = "cpu",
     ) -> None:
         self.n_components = n_components
@@ -106,9 +133,17 @@ class INMF:
         self.tol = tol
         self.random_state = random_state
         self.weights = weights
+        self.init = init
+        self.n_init = n_init
+        self.relaxation = relaxation
+        self.sparsity = sparsity
+        self.smoothness = smoothness
+        self.decorrelation = decorrelation
+        self.negative = negative
         self.device = device
         self._check()
         self.provenance: dict[str, Any] = {}
+        self._learner: Learner | None = None
         self._w: Field | None = None
         self._h: Field | None = None
 
@@ -117,6 +152,7 @@ class INMF:
             "n_components": self.n_components,
             "max_iter": self.max_iter,
             "random_state": self.random_state,
+            "n_init": self.n_init,
         }
         for name, value in whole.items():
             least = 0 if name == "random_state" else 1
@@ -128,8 +164,22 @@ class INMF:
             raise ArgumentError("power must be positive", got=self.power)
         if not (np.isfinite(self.tol) and self.tol >= 0):
             raise ArgumentError("tol must not be negative", got=self.tol)
-        if self.optimizer not in (None, "mu", "rprop"):
-            raise ArgumentError("no such optimizer", got=repr(self.optimizer), expected="'mu', 'rprop' or None")
+        if not 1 <= self.relaxation <= 2:
+            raise ArgumentError("relaxation is out of range", got=self.relaxation, expected="1 (plain updates) to 2")
+        for name in ("sparsity", "smoothness", "decorrelation"):
+            if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ArgumentError(f"{name} must not be negative", got=getattr(self, name))
+        if self.optimizer not in (None, "mu", "warm", "rprop"):
+            raise ArgumentError("no such optimizer", got=repr(self.optimizer), expected="'mu', 'warm', 'rprop' or None")
+        if self.negative not in (None, "nearly", "shift"):
+            raise ArgumentError("negative is unknown", got=repr(self.negative), expected="None, 'nearly' or 'shift'")
+        if self.negative and (get_divergence(self.beta_loss) != BetaDivergence(2.0) or self.power != 1):
+            raise ArgumentError(
+                "negative magnitudes can only be fitted by least squares as they are",
+                got=f"beta_loss={self.beta_loss!r}, power={self.power}",
+                expected="beta_loss='frobenius', power=1",
+            )
+        parse_init(self.init)
         if self.weights not in ("area", "uniform"):
             raise ArgumentError("no such weights", got=repr(self.weights), expected="'area' or 'uniform'")
         get_divergence(self.beta_loss)
@@ -137,36 +187,104 @@ class INMF:
         if self.time_field != "auto":
             fields.get(parse_choice(self.time_field)[0])
 
-    def fit(self, points: PointSet) -> INMF:
+    def fit(
+        self,
+        points: PointSet,
+        *,
+        templates: Any = None,
+        activations: Any = None,
+        fixed: bool | Sequence[bool] = False,
+    ) -> INMF:
         """Fit templates and activations to points.
 
         Several channels share templates and activations: the model explains their mean.
+
+        Parameters
+        ----------
+        templates
+            Where the first J templates of linear fields start: a fitted model, a function from hertz [F] to [F, J], or
+            an array [F, J] at the points' distinct frequencies. A function is sampled at the field's nodes.
+        activations
+            The same for activations: a model, a function from seconds [T] to [J, T], or an array [J, T].
+        fixed
+            Which of the given templates stay as they are: all (True), none, or one bool for each of the J.
 
         Raises
         ------
         PointsError
             When there are no points, or magnitudes are negative.
         ArgumentError
-            When the optimizer cannot fit the fields.
+            When the optimizer cannot fit the fields, or what is given does not fit.
         """
-        data = prepare_data(points, self.power, self.weights, self.device)
+        self._learner = None
+        data = prepare_data(points, self.power, self.weights, self.device, negative=self.negative)
+        axes = self._axes(data, points)
+        best: tuple[float, Trace, Field, Field] | None = None
+        for number in range(self.n_init):
+            random = np.random.default_rng(self.random_state + number)
+            w, h, given = self._bind(data, axes, random, templates, activations)
+            trace = self._solve(data, w, h, axes, random, self._fixed(fixed, given))
+            if best is None or trace.curve[-1][1] < best[0]:
+                best = trace.curve[-1][1], trace, w.field, h.field
+        assert best is not None
+        _, trace, self._w, self._h = best
+        _normalize(data, self._w, self._h, keep=bool(np.any(fixed)))
+        self.n_iter_, self.divergence_curve_ = trace.n_iter, trace.curve
+        return self
+
+    def partial_fit(self, points: PointSet, *, forgetting: float = 1.0) -> INMF:
+        """Let templates learn from one more point set, for streams: only sums of what came before are kept.
+
+        The first call fits its points as a whole. Each later one fits activations to its points with the templates
+        frozen, then updates the templates from what all points so far have said. `activations` are those of the last
+        points. Points above ``max_frequency_`` of the first ones have no say.
+
+        Parameters
+        ----------
+        forgetting
+            What earlier points count at each call, 0 to 1: 1 remembers all alike, 0.9 a tenth less at each call.
+
+        Raises
+        ------
+        ArgumentError
+            When the fields are not linear, or penalties or negative data are asked for.
+        """
+        if not 0 <= forgetting <= 1:
+            raise ArgumentError("forgetting is out of range", got=forgetting, expected="0 to 1")
+        if self._learner is None:
+            self._learner = Learner(self, points)
+        self._learner.take(points, forgetting)
+        return self
+
+    def _axes(self, data: Data, points: PointSet) -> tuple[Axis, Axis]:
+        """Return the axes that fields are made for, and note what the model has seen."""
         known = data.known("frequency")
         # 0 where no point has weight; a row of missing points alone was not seen either.
         self.max_frequency_ = min(points.max_frequency, float(known[-1]))
         self.duration_ = points.end
-        random = np.random.default_rng(self.random_state)
         top = self.max_frequency_ or float(data.frequencies[-1])
         low = min(0.0, float(data.frequencies[0]))
-        w = self._build(self.field, Axis("frequency", known, low, top), random)
+        times = data.known("time")
+        return (
+            Axis("frequency", known, low, top, data.mass("frequency")),
+            Axis("time", times, min(0.0, float(data.times[0])), self.duration_, data.mass("time")),
+        )
+
+    def _bind(
+        self, data: Data, axes: tuple[Axis, Axis], random: np.random.Generator, templates: Any, activations: Any
+    ) -> tuple[Bound, Bound, int]:
+        """Return both fields at their start, and how many templates were given."""
         time = self.time_field
         if time == "auto":
             time = "matrix" if data.apart else self.field
-        h = self._build(time, Axis("time", data.known("time"), min(0.0, float(data.times[0])), self.duration_), random)
-        trace = self._solve(data, w, h, random)
-        _normalize(data, w, h)
-        self._w, self._h = w, h
-        self.n_iter_, self.divergence_curve_ = trace.n_iter, trace.curve
-        return self
+        w, h = self._build(self.field, axes[0], random), self._build(time, axes[1], random)
+        bound = Bound(w, w.prepare(data.frequencies)), Bound(h, h.prepare(data.times))
+        if self._optimizer(w, h) == "mu":
+            start(data, *bound, self.init, random)
+        given = set_templates(w, templates, data.frequencies) if templates is not None else 0
+        if activations is not None:
+            set_activations(h, activations, data.times, float(data.scale))
+        return *bound, given
 
     def _build(self, spec: str | Mapping[str, Any], axis: Axis, random: np.random.Generator) -> Field:
         name, options = parse_choice(spec)
@@ -177,24 +295,67 @@ class INMF:
             options = {}
         return cls.build(axis, self.n_components, options, random, self.device)
 
-    def _solve(self, data: Data, w: Field, h: Field, random: np.random.Generator) -> Trace:
+    def _optimizer(self, w: Field, h: Field) -> str:
         linear = isinstance(w, LinearField) and isinstance(h, LinearField)
-        optimizer = self.optimizer or ("mu" if linear else "rprop")
-        if optimizer == "mu" and not linear:
+        if self.optimizer == "mu" and not linear:
             raise ArgumentError(
                 "multiplicative updates fit linear fields only",
                 got=f"field={self.field!r}, time_field={self.time_field!r}",
                 expected="hat or matrix",
-                hint="Use optimizer='rprop'.",
+                hint="Use optimizer='warm' or 'rprop'.",
             )
-        if optimizer == "rprop":
-            for side in (w, h):
-                if isinstance(side, LinearField):
-                    side.start_free(random)
+        if self.optimizer == "warm" and linear:
+            return "mu"
+        return self.optimizer or ("mu" if linear else "warm")
+
+    def _fixed(self, fixed: bool | Sequence[bool], given: int) -> torch.Tensor | None:
+        """Return which components' templates stay as they are, bool [K], or None."""
+        flags = np.asarray(fixed, bool)
+        if not flags.any():
+            return None
+        if flags.ndim and flags.shape != (given,):
+            raise ArgumentError("fixed does not fit the templates", got=flags.shape, expected=f"({given},), or True")
+        if not given:
+            raise ArgumentError("there are no templates to fix", got=f"fixed={fixed!r}", hint="Give templates=...")
+        result = torch.zeros(self.n_components, dtype=torch.bool)
+        result[:given] = torch.from_numpy(np.broadcast_to(flags, given).copy())
+        return result.to(self.device)
+
+    def _solve(
+        self,
+        data: Data,
+        w: Bound,
+        h: Bound,
+        axes: tuple[Axis, Axis],
+        random: np.random.Generator,
+        fixed: torch.Tensor | None,
+    ) -> Trace:
+        optimizer = self._optimizer(w.field, h.field)
         iterations = self.max_iter or _DEFAULT_ITERATIONS[optimizer]
-        bound = Bound(w, w.prepare(data.frequencies)), Bound(h, h.prepare(data.times))
-        solve = fit_multiplicative if optimizer == "mu" else fit_rprop
-        return solve(data, *bound, get_divergence(self.beta_loss), iterations, self.tol)
+        amounts = PenaltyWeights(self.sparsity, self.smoothness, self.decorrelation)
+        penalties = Penalties(amounts, data) if amounts else None
+        divergence = get_divergence(self.beta_loss)
+        if not data.weight > 0:
+            # Nothing is known: the start is as good as anything.
+            return Trace(0, [(0, 0.0)])
+        if optimizer == "mu":
+            rules = Rules(self.relaxation, penalties, fixed, signed=self.negative == "nearly")
+            return fit_multiplicative(data, w, h, divergence, iterations, self.tol, rules)
+        if fixed is not None:
+            raise ArgumentError("fixed templates need multiplicative updates", got=f"optimizer={optimizer!r}")
+        if optimizer == "warm":
+            from inmf_flow.factorize.warm import fit_warm
+
+            if penalties is not None or self.negative:
+                what = "penalties" if penalties is not None else "negative data"
+                raise ArgumentError(
+                    f"{what} cannot be fitted by a warm start", got="optimizer='warm'", hint="Use optimizer='rprop'."
+                )
+            return fit_warm(data, w, h, divergence, iterations, self.tol, axes=axes, random=random)
+        for side in (w, h):
+            if isinstance(side.field, LinearField):
+                side.field.start_free(random)
+        return fit_rprop(data, w, h, divergence, iterations, self.tol, penalties)
 
     def _fitted(self) -> tuple[Field, Field]:
         if self._w is None or self._h is None:
@@ -301,10 +462,15 @@ def predict_block(block: Any, templates: NDArray[np.float32], activations: NDArr
     return result
 
 
-def _normalize(data: Data, w: Field, h: Field) -> None:
-    """Let every template peak at 1, and put its level and the data's scale into the activations."""
+def _normalize(data: Data, w: Field, h: Field, keep: bool) -> None:
+    """Put the data's scale into the activations, and the templates' levels too, so that each peaks at 1.
+
+    With ``keep``, templates keep their levels: some of them must stay as they were given.
+    """
     with torch.no_grad():
         peaks = w.values(w.prepare(data.frequencies)).amax(0)
         peaks = torch.where(peaks > torch.finfo(peaks.dtype).tiny, peaks, torch.ones_like(peaks))
+        if keep:
+            peaks = torch.ones_like(peaks)
         w.scale(1 / peaks)
         h.scale(peaks * float(data.scale))

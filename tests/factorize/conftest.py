@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inmf_flow.points import GridBlock, PointSet, ScatteredBlock
+
+if TYPE_CHECKING:
+    from inmf_flow.factorize.data import Data
 
 EPSILON = 1e-8
 KINDS = ("grid", "missing", "channels", "scattered", "hybrid")
@@ -86,6 +91,18 @@ class Oracle:
     def loss(self, w: Tensor, h: Tensor, beta: float) -> Tensor:
         model = (w.double()[self._f] * h.double()[self._t]).sum(1) + EPSILON
         return (divergence(self._v, model, beta) * self._weights).sum()
+
+
+def without_looks(data: Data) -> Data:
+    """Return data whose divergence seems to fall at each look: no update is taken back, as rises must show in tests."""
+    falling = count(0.0, -1e9)
+    data.loss = lambda *_: next(falling)  # type: ignore[method-assign]
+    return data
+
+
+@pytest.fixture(name="without_looks")
+def without_looks_fixture() -> Callable[[Data], Data]:
+    return without_looks
 
 
 @pytest.fixture(name="make_points")

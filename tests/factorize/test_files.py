@@ -77,7 +77,7 @@ def try_to_load(path: Path, content: bytes) -> INMF | None:
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_round_trip_keeps_everything(field: Any, tmp_path: Path, make_points: Callable[..., PointSet]) -> None:
-    numbers: dict[str, Any] = {"power": np.float32(0.5), "tol": 0, "random_state": np.int64(3)}
+    numbers: dict[str, Any] = {"power": np.float32(0.5), "tol": 0, "random_state": np.int64(3), "n_init": np.int64(2)}
     model = INMF(2, field=field, max_iter=7, beta_loss=1.5, weights="uniform", **numbers).fit(make_points("hybrid"))
     model.provenance = {"files": ["ü.wav"], "nested": {"n": 1}}
     first, second = tmp_path / "a.safetensors", tmp_path / "deep" / "b.safetensors"
@@ -87,6 +87,7 @@ def test_round_trip_keeps_everything(field: Any, tmp_path: Path, make_points: Ca
         assert getattr(loaded, name) == getattr(model, name), name
     for name in (
         "random_state",
+        "n_init",
         "weights",
         "n_iter_",
         "divergence_curve_",
@@ -102,6 +103,52 @@ def test_round_trip_keeps_everything(field: Any, tmp_path: Path, make_points: Ca
     loaded.save(second)
     assert first.read_bytes() == second.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "deep"]
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        {"init": "random", "n_init": 3, "relaxation": 1.5},
+        {"init": {"harmonic": {"low": 80.0, "partials": 7}}},
+        {"sparsity": 0.1, "smoothness": np.float64(0.25), "decorrelation": 1},
+        {"negative": "nearly", "beta_loss": "frobenius", "power": 1},
+    ],
+)
+def test_settings_of_the_fit_are_kept(
+    new: dict[str, Any], tmp_path: Path, make_points: Callable[..., PointSet]
+) -> None:
+    path, points = tmp_path / "a.safetensors", make_points("grid")
+    model = INMF(2, max_iter=12, tol=0, **new).fit(points)
+    model.save(path)
+    loaded = INMF.load(path)
+    header = split(path.read_bytes())[0]["settings"]
+    for name in ("init", "n_init", "relaxation", "sparsity", "smoothness", "decorrelation", "negative"):
+        assert getattr(loaded, name) == getattr(model, name) == header[name], name
+    # With them the same fit can be made again.
+    again = loaded.fit(points)
+    assert again.divergence_curve_ == model.divergence_curve_
+    assert np.array_equal(again.templates(HERTZ), model.templates(HERTZ))
+
+
+def test_settings_that_a_file_lacks_have_their_defaults(original: dict[str, bytes], tmp_path: Path) -> None:
+    ours, outer, arrays = split(original["hat"])
+    later = ("init", "n_init", "relaxation", "sparsity", "smoothness", "decorrelation", "negative")
+    ours["settings"] = {name: value for name, value in ours["settings"].items() if name not in later}
+    path = tmp_path / "old.safetensors"
+    path.write_bytes(joined(ours, outer, arrays))
+    loaded, fresh = INMF.load(path), INMF()
+    for name in later:
+        assert getattr(loaded, name) == getattr(fresh, name), name
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"relaxation": 3}, {"relaxation": "fast"}, {"n_init": 0}, {"sparsity": -1}, {"init": "svd"}, {"negative": "clip"}],
+)
+def test_settings_out_of_range_are_damage(settings: dict[str, Any], original: dict[str, bytes], tmp_path: Path) -> None:
+    ours, outer, arrays = split(original["hat"])
+    ours["settings"] |= settings
+    assert try_to_load(tmp_path / "x.safetensors", joined(ours, outer, arrays)) is None
 
 
 def test_equal_fits_give_equal_bytes_in_another_process(tmp_path: Path) -> None:

@@ -48,6 +48,37 @@ def test_gradient_parts_are_those_of_autograd(
             assert float((positive - negative - gradient).abs().max()) < 2e-5 * size
 
 
+@pytest.mark.parametrize("beta", [0.0, 1.0, 2.0, 2.5])
+@pytest.mark.parametrize("kind", ["grid", "missing", "hybrid"])
+def test_passes_over_few_frames_at_a_time_add_up_to_the_same(
+    kind: str, beta: float, make_points: Callable[..., PointSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points, rule = make_points(kind), get_divergence(beta)
+    results = []
+    for entries in (1 << 20, 30, 1):
+        monkeypatch.setattr("inmf_flow.factorize.grid._ENTRIES_AT_ONCE", entries)
+        data = prepare_data(points, 0.5, "area", "cpu")
+        torch.manual_seed(1)
+        w, h = torch.rand(len(data.frequencies), 3) + 0.05, torch.rand(len(data.times), 3) + 0.05
+        tables = [part.clone() for side in ("frequency", "time") for part in data.parts(rule, w, h, side)]  # type: ignore[arg-type]
+        results.append((data.loss(rule, w, h), tables))
+    for loss, tables in results[1:]:
+        assert loss == pytest.approx(results[0][0], rel=1e-5)
+        for table, expected in zip(tables, results[0][1], strict=True):
+            assert torch.allclose(table, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sums_are_those_over_single_points(kind: str, make_points: Callable[..., PointSet], oracle: Any) -> None:
+    points = make_points(kind)
+    data, truth = prepare_data(points, 0.5, "area", "cpu"), oracle(points, 0.5)
+    for side, axis, rows in (("frequency", truth.frequencies, truth._f), ("time", truth.times, truth._t)):
+        for found, values in zip(data.sums(side), (truth._weights * truth._v, truth._weights), strict=True):  # type: ignore[arg-type]
+            expected = torch.zeros(len(axis), dtype=torch.float64).index_add_(0, rows, values)
+            assert torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-9)
+        assert data.mass(side).shape == data.known(side).shape  # type: ignore[arg-type]
+
+
 def test_known_coordinates_are_those_with_a_present_point(make_points: Callable[..., PointSet]) -> None:
     points = make_points("missing")
     data = prepare_data(points, 0.5, "area", "cpu")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from inmf_flow import INMF, PointSet, get_transform
@@ -20,12 +22,70 @@ def build(coordinates: NDArray[np.float64], **options: object) -> HatField:
 
 @pytest.mark.parametrize("warp", ["log", "linear"])
 def test_nodes_span_the_range_and_rise(warp: str) -> None:
-    nodes = place_nodes(10.0, 8000.0, 256, warp)
+    axis = Axis("frequency", np.linspace(10, 8000, 900), 10.0, 8000.0)
+    nodes = place_nodes(axis, 256, warp)
     assert nodes[0] == 10
     assert nodes[-1] == pytest.approx(8000)
     steps = np.diff(nodes)
     assert (steps > 0).all()
     assert steps[-1] / steps[0] == pytest.approx(13 if warp == "log" else 1, rel=0.02)
+
+
+@given(
+    masses=st.lists(st.sampled_from([0.0, 1e-6, 0.3, 1.0, 1e4]), min_size=2, max_size=40),
+    count=st.integers(2, 60),
+    kind=st.sampled_from(["frequency", "time"]),
+    seed=st.integers(0, 99),
+)
+def test_nodes_by_the_data_cover_the_range_and_leave_no_gap_twice_as_wide_as_others_would(
+    masses: list[float], count: int, kind: str, seed: int
+) -> None:
+    coordinates = np.sort(np.random.default_rng(seed).uniform(0, 8000, len(masses)))
+    axis = Axis(kind, coordinates, 0.0, float(coordinates[-1]), np.array(masses))
+    nodes, even = place_nodes(axis, count, "data"), place_nodes(axis, count, "log" if kind == "frequency" else "linear")
+    assert nodes[0] == 0
+    assert nodes[-1] == coordinates[-1]
+    assert (np.diff(nodes) > 0).all()
+    # Half of the nodes are spread evenly: on the warped axis no step is over two of the even ones.
+    assert np.diff(np.interp(nodes, even, np.arange(count))).max() <= 2 + 1e-6
+
+
+@pytest.mark.parametrize("kind", ["frequency", "time"])
+def test_nodes_by_the_data_are_where_the_energy_is(kind: str) -> None:
+    coordinates = np.linspace(0, 1000, 501)
+    mass = np.where((coordinates > 600) & (coordinates < 700), 1.0, 0.0)
+    nodes = place_nodes(Axis(kind, coordinates, 0.0, 1000.0, mass), 101, "data")
+    inside = int(((nodes > 600) & (nodes < 700)).sum())
+    even = place_nodes(Axis(kind, coordinates, 0.0, 1000.0), 101, "log" if kind == "frequency" else "linear")
+    expected = 0.5 * 100 + 0.5 * int(((even > 600) & (even < 700)).sum())
+    assert inside == pytest.approx(expected, abs=2)
+
+
+@pytest.mark.parametrize(("kind", "fallback"), [("frequency", "log"), ("time", "linear")])
+def test_nodes_by_the_data_are_even_where_there_is_no_energy(kind: str, fallback: str) -> None:
+    coordinates = np.linspace(0, 100, 11)
+    for mass in (None, np.zeros(11)):
+        axis = Axis(kind, coordinates, 0.0, 100.0, mass)
+        assert np.allclose(place_nodes(axis, 7, "data"), place_nodes(axis, 7, fallback))
+    single = Axis(kind, np.array([5.0]), 0.0, 5.0, np.ones(1))
+    assert place_nodes(single, 3, "data")[-1] == 5
+
+
+def test_nodes_by_the_data_fit_speech_and_silence(voice: NDArray[np.float32]) -> None:
+    stft = get_transform("stft", n_fft=1000)
+    points = stft.analyze(voice, 16000)
+    block = points.blocks[0]
+    loud = np.sqrt(block.magnitudes).mean(1) > np.median(np.sqrt(block.magnitudes).mean(1))
+    share = {}
+    for warp in ("data", "linear"):
+        model = INMF(4, field={"hat": {"nodes": 60, "warp": warp}}, max_iter=20, tol=0).fit(points)
+        nodes = model._fitted()[0].state()["nodes"]
+        assert np.isin(nodes, block.frequencies).all()
+        assert (nodes[0], nodes[-1]) == (0, 8000)
+        share[warp] = float(np.isin(nodes, block.frequencies[loud]).mean())
+    assert share["data"] > share["linear"] + 0.1
+    silent = INMF(2, field="hat:nodes=60,warp=data", max_iter=5).fit(stft.analyze(np.zeros(8000, np.float32), 16000))
+    assert np.isfinite(silent.templates(block.frequencies)).all()
 
 
 @pytest.mark.parametrize("n_fft", [64, 500, 2000, 8000])

@@ -17,7 +17,7 @@ from inmf_flow import INMF, PointSet, get_transform
 from inmf_flow.errors import ArgumentError
 from inmf_flow.factorize import Axis, HatField, MatrixField, get_divergence
 from inmf_flow.factorize.data import prepare_data
-from inmf_flow.factorize.solvers import Bound, fit_multiplicative
+from inmf_flow.factorize.solvers import Bound, Rules, fit_multiplicative
 
 KINDS = ("grid", "missing", "channels", "scattered", "hybrid")
 
@@ -38,11 +38,12 @@ def test_divergence_never_rises(
     seed: int,
     make_points: Callable[..., PointSet],
     oracle: Any,
+    without_looks: Callable[..., Any],
 ) -> None:
     # The general formula cancels near 0 and 1, where it is a limit.
     beta = float(round(beta)) if abs(beta - round(beta)) < 1e-3 else beta
     points = make_points(kind, seed)
-    data = prepare_data(points, 0.5, "uniform" if uniform else "area", "cpu")
+    data = without_looks(prepare_data(points, 0.5, "uniform" if uniform else "area", "cpu"))
     truth = oracle(points, 0.5, uniform)
     random = np.random.default_rng(seed)
     w = field.build(Axis("frequency", data.frequencies, 0.0, 4000.0), 3, {}, random, "cpu")
@@ -50,45 +51,34 @@ def test_divergence_never_rises(
     bounds = Bound(w, w.prepare(data.frequencies)), Bound(h, h.prepare(data.times))
     values = [float(truth.loss(bounds[0].values(), bounds[1].values(), beta))]
     for _ in range(15):
-        fit_multiplicative(data, *bounds, get_divergence(beta), 1, 0.0)
+        fit_multiplicative(data, *bounds, get_divergence(beta), 1, 0.0, Rules(relaxation=1.0))
         values.append(float(truth.loss(bounds[0].values(), bounds[1].values(), beta)))
     assert (np.diff(values) <= 1e-5 * np.abs(values[:-1]) + 1e-7).all()
     assert values[-1] < values[0]
 
 
-@pytest.mark.parametrize("beta", ["kullback-leibler", "frobenius", 0.5, 2.5])
+@pytest.mark.parametrize("beta", ["kullback-leibler", "frobenius", "itakura-saito", 0.5, 1.5, 2.5])
 def test_matrix_field_is_scikit_learns_factorization(beta: str | float, voice: NDArray[np.float32]) -> None:
-    from sklearn.decomposition import non_negative_factorization
+    from sklearn.decomposition import NMF
 
+    n_iter = 25
     block = get_transform("stft", n_fft=512).analyze(voice[:16000], 16000).blocks[0]
     points = PointSet.from_grid(block.times, block.frequencies, block.magnitudes)
-    data = prepare_data(points, 0.5, "uniform", "cpu")
+    x = np.sqrt(block.magnitudes.astype(float))
     random = np.random.default_rng(3)
-    starts = [
-        MatrixField.build(Axis(kind, at, 0.0, float(at[-1])), 6, {}, random, "cpu").coefficients.double().numpy()
-        for kind, at in (("frequency", block.frequencies), ("time", block.times))
-    ]
-    x = np.sqrt(block.magnitudes.astype(float)) / float(data.scale)
-    assert x.mean() == pytest.approx(1, rel=1e-5)
+    w0, h0 = random.uniform(0.5, 1.5, (x.shape[0], 6)), x.mean() * random.uniform(0.5, 1.5, (6, x.shape[1])) / 6
+    theirs = NMF(6, init="custom", solver="mu", beta_loss=beta, tol=0, max_iter=n_iter)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that 25 updates do not converge
-        w, h, _ = non_negative_factorization(
-            x,
-            W=starts[0].copy(),
-            H=np.ascontiguousarray(starts[1].T),
-            n_components=6,
-            init="custom",
-            solver="mu",
-            beta_loss=beta,
-            tol=0,
-            max_iter=25,
-        )
-    model = INMF(6, field="matrix", weights="uniform", beta_loss=beta, random_state=3, tol=0, max_iter=25).fit(points)
+        warnings.simplefilter("ignore")  # that so few updates do not converge
+        w = theirs.fit_transform(x, W=w0.copy(), H=h0.copy())
+    h = theirs.components_
+    ours = INMF(6, field="matrix", weights="uniform", beta_loss=beta, relaxation=1.0, tol=0, max_iter=n_iter)
+    ours.fit(points, templates=w0, activations=h0)
     peaks = w.max(axis=0)
-    assert np.abs(model.templates(block.frequencies) - w / peaks).max() < 1e-3
-    expected = h * peaks[:, None] * float(data.scale)
-    assert np.abs(model.activations(block.times) - expected).max() < 1e-3 * expected.max()
-    assert np.abs(model.predict(points)[0] - w @ h * float(data.scale)).max() < 1e-3 * float(data.scale)
+    templates, activations = ours.templates(block.frequencies), ours.activations(block.times)
+    assert np.linalg.norm(templates - w / peaks) < 1e-4 * np.linalg.norm(w / peaks)
+    assert np.linalg.norm(activations - h * peaks[:, None]) < 1e-4 * np.linalg.norm(h * peaks[:, None])
+    assert np.abs(ours.predict(points)[0] - w @ h).max() < 1e-4 * (w @ h).max()
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
@@ -128,13 +118,13 @@ def test_divergence_beyond_single_precision_is_an_error_not_nan(
         INMF(2, beta_loss=beta, power=1).fit(make_points("grid"))
 
 
-def test_coefficients_that_no_point_touches_stay_as_they_are() -> None:
+@pytest.mark.parametrize("signed", [False, True])
+def test_coefficients_that_no_point_touches_stay_as_they_are(signed: bool) -> None:
     axis = Axis("time", np.arange(4.0), 0.0, 3.0)
     field = MatrixField.build(axis, 2, {}, np.random.default_rng(0), "cpu")
-    before = field.coefficients.clone()
     parts = torch.full((4, 2), 3.0), torch.full((4, 2), 2.0)
     for part in parts:
         part[1] = 0
-    field.update(field.prepare(axis.coordinates), *parts, 0.5)
-    assert torch.equal(field.coefficients[1], before[1])
-    assert torch.allclose(field.coefficients[[0, 2, 3]], before[[0, 2, 3]] * 1.5**0.5)
+    ratio = field.ratio(field.prepare(axis.coordinates), *parts, signed=signed)
+    assert torch.equal(ratio[1], torch.ones(2))
+    assert torch.allclose(ratio[[0, 2, 3]], torch.tensor(1.5))

@@ -146,7 +146,7 @@ def _check_field(path: Path, given: object, multiplicative: bool, automatic: tup
     found = _check_field_options(choice, options_at, at.at_key) if choice.options else []
     if multiplicative and not _is_linear(choice.name):
         what = f"{dotted(path)} is {spell(choice.name)}, which multiplicative updates cannot fit"
-        found.append(Finding(at.path, f"{what}, expected fit.optimizer to be 'rprop' or null", at.at_key))
+        found.append(Finding(at.path, f"{what}, expected fit.optimizer to be 'warm', 'rprop' or null", at.at_key))
     return found
 
 

@@ -77,9 +77,10 @@ class Fit(Section):
     power: Real = Field(
         default=0.5, gt=0, le=4, description="Exponent put on magnitudes before fitting; the paper has 0.5."
     )
-    optimizer: Literal["mu", "rprop"] | None = Field(
+    optimizer: Literal["mu", "warm", "rprop"] | None = Field(
         default=None,
-        description="mu: multiplicative updates; rprop: the paper's; null: the field's own choice.",
+        description="mu: multiplicative updates; warm: networks from what mu finds; rprop: the paper's; null: "
+        "the field's own choice.",
     )
     max_iter: Annotated[Whole, Field(ge=1)] | None = Field(
         default=None, description="Most iterations of a fit; null: the optimizer's own choice."
@@ -99,6 +100,19 @@ class Fit(Section):
         default="area",
         description="area: a point counts by the seconds x hertz it stands for; uniform: all points alike.",
     )
+    init: Literal["moments", "random", "harmonic"] = Field(
+        default="moments",
+        description="Where templates start: at random moments of the recordings, at random values, at harmonic series.",
+    )
+    n_init: Annotated[Whole, Field(ge=1, le=1000)] = Field(
+        default=1, description="Number of starts; the fit with the least divergence is kept."
+    )
+    relaxation: Real = Field(
+        default=1.9, ge=1, le=2, description="Extrapolation of multiplicative updates; 1: plain ones."
+    )
+    sparsity: Real = Field(default=0.0, ge=0, description="Weight of the L1 norm of activations.")
+    smoothness: Real = Field(default=0.0, ge=0, description="Weight of the activations' squared changes over time.")
+    decorrelation: Real = Field(default=0.0, ge=0, description="Weight of the overlap of different templates.")
 
 
 class Separate(Section):

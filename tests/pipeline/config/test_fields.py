@@ -37,7 +37,7 @@ MINIMAL = "name: n\ncorpus: {mixtures: m.wav}\ntransforms: {t: toy}\nsources: {s
         ("fit: {time_field: 'auto:nodes=5'}", "19: fit.time_field must be 'auto' alone, got 'auto:nodes=5'"),
         (
             "fit: {field: network, optimizer: mu}",
-            "14: fit.field is 'network', which multiplicative updates cannot fit, expected fit.optimizer to be 'rprop'",
+            "14: fit.field is 'network', which multiplicative updates cannot fit, expected fit.optimizer to be 'warm', 'rprop'",
         ),
         (
             "fit: {optimizer: mu, field: {network: {}}}",
@@ -69,7 +69,7 @@ def test_options_of_an_installed_field_are_checked_by_it(problems: Problems) -> 
     fit = "fit: {field: {spline: {knots: many}}, optimizer: mu}\n"
     assert problems(MINIMAL + fit) == [
         "p.yaml:5:15: fit.field is 'spline', which multiplicative updates cannot fit, "
-        "expected fit.optimizer to be 'rprop' or null",
+        "expected fit.optimizer to be 'warm', 'rprop' or null",
         "p.yaml:5:23: fit.field.spline: knots must be a whole number",
     ]
 

@@ -111,7 +111,7 @@ def test_the_error_carries_its_problems_through_pickle(load: Load, tmp_path: Pat
         ("fit: {max_iter: '10'}", "17: fit.max_iter must be a whole number at least 1 or null, got '10'"),
         (
             "fit: {optimizer: MU}",
-            "18: fit.optimizer must be 'mu', 'rprop' or null, got 'MU', did you mean 'mu'?",
+            "18: fit.optimizer must be 'mu', 'warm', 'rprop' or null, got 'MU', did you mean 'mu'?",
         ),
         ("fit: {weights: [area]}", "16: fit.weights must be 'area' or 'uniform', got a list"),
         (
