@@ -28,7 +28,7 @@ from typing import Any
 import memory
 import numpy as np
 import peers
-from measure import Reached, arithmetic_floor, cpu_seconds, fit, kullback_leibler, one_thread, reach
+from measure import WARM_TRIALS, Reached, arithmetic_floor, cpu_seconds, fit, kullback_leibler, one_thread, reach
 from reference_runs import ITERATIONS, RUNS, ReferenceRuns, Wanted, wanted_for
 from results import RESULTS, Entry, clip_table, entry, load, save, table
 from scenes import SPEECH_SET, Clip, clips_of, stft_points
@@ -44,8 +44,8 @@ SPEECH = {name: {"n_components": K_SPEECH, "field": name} for name in ("hat", "n
 MATRIX = {"n_components": K_SPEECH, "field": "matrix"}
 # Cases that say the same of fewer clips, and take long.
 FEWER = {"frozen": 4, "peers": 4, "floor": 4}
-# A fit of this case takes seconds: few starts, and a coarse search for the number of iterations.
-SLOW = {"speech-network"}
+# A fit takes seconds: fewer starts, and a coarse search for the number of iterations.
+SLOW = {"speech-network", "notes-network"}
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,9 @@ class Effort:
     # Iterations of the opponent in a turn: enough to time, few enough to take turns within seconds.
     turn: int = 20
     most_iterations: int = 4000
-    slow_most_iterations: int = 1000
-    slow_seeds: int = 1
+    slow_most_iterations: int = 60
+    slow_seeds: int = 3
+    network_iterations: int = 30
     slow_precision: float = 0.1
     fit_iterations: int = 1000
     frozen_iterations: int = 500
@@ -75,7 +76,9 @@ QUICK = Effort(
     reference_seeds=1,
     turn=1,
     most_iterations=10,
-    slow_most_iterations=4,
+    slow_most_iterations=2,
+    slow_seeds=1,
+    network_iterations=1,
     fit_iterations=4,
     frozen_iterations=4,
     peer_iterations=4,
@@ -132,7 +135,7 @@ def race(wanted: Wanted, settings: dict[str, dict[str, Any]], effort: Effort, ru
 def starts(points: PointSet, options: dict[str, Any], target: float, effort: Effort, *, slow: bool) -> list[Reached]:
     """Search from several starts: one may stick in a poor minimum, and the turn that it is timed in pays for it."""
     if slow:
-        limits = effort.slow_most_iterations, effort.slow_precision
+        limits = effort.slow_most_iterations, effort.slow_precision, WARM_TRIALS
         return [reach(points, options, target, seed, *limits) for seed in range(effort.slow_seeds)]
     return [reach(points, options, target, seed, effort.most_iterations) for seed in range(effort.repeats)]
 
@@ -140,7 +143,8 @@ def starts(points: PointSet, options: dict[str, Any], target: float, effort: Eff
 def frozen(clip: Clip, effort: Effort, _: ReferenceRuns) -> Iterator[Entry]:
     """Measure templates of window 2000 at other windows."""
     learned = stft_points(clip.audio, 2000)
-    models = {name: fit(learned, options, effort.fit_iterations, seed=0) for name, options in SPEECH.items()}
+    iterations = {"hat": effort.fit_iterations, "network": effort.network_iterations}
+    models = {name: fit(learned, options, iterations[name], seed=0) for name, options in SPEECH.items()}
     for window in effort.windows:
         points = stft_points(clip.audio, window)
         matrix = fit(points, MATRIX, effort.fit_iterations, seed=0).divergence(points)
@@ -154,7 +158,8 @@ def frozen(clip: Clip, effort: Effort, _: ReferenceRuns) -> Iterator[Entry]:
                 divergence=value,
                 matrix_divergence=matrix,
                 divergence_at_2000=model.divergence(learned),
-                fit_iterations=effort.fit_iterations,
+                fit_iterations=iterations[name],
+                matrix_iterations=effort.fit_iterations,
             )
 
 

@@ -14,8 +14,10 @@ from numpy.typing import ArrayLike
 from inmf_flow.factorize import INMF
 from inmf_flow.points import PointSet
 
-# Lengths of the trial fits: most need few iterations, and a long fit for nothing costs minutes.
-_TRIALS = (100, 400, 1600)
+# Lengths of the trial fits: most need few iterations, and a long fit for nothing costs time. An iteration of a network
+# that starts warm takes as long as a hundred multiplicative updates.
+TRIALS = (100, 400, 1600)
+WARM_TRIALS = (1, 4, 16)
 
 
 def one_thread() -> None:
@@ -50,7 +52,13 @@ def fit(points: PointSet, settings: dict[str, Any], iterations: int, seed: int) 
 
 
 def reach(
-    points: PointSet, settings: dict[str, Any], target: float, seed: int, most: int, precision: float = 0.02
+    points: PointSet,
+    settings: dict[str, Any],
+    target: float,
+    seed: int,
+    most: int,
+    precision: float = 0.02,
+    trials: tuple[int, ...] = TRIALS,
 ) -> Reached:
     """Find the fewest iterations, give or take a share of them, whose fit has the target's divergence.
 
@@ -58,7 +66,7 @@ def reach(
     as they are. A coarse precision costs fewer fits, and can only make the number too high.
     """
     divergence = np.inf
-    for length in [*(trial for trial in _TRIALS if trial < most), most]:
+    for length in [*(trial for trial in trials if trial < most), most]:
         model = fit(points, settings, length, seed)
         divergence = model.divergence(points)
         if divergence <= target:

@@ -120,7 +120,7 @@ class Table(Generic[T]):
 
 
 transforms: Table[type] = Table("transform")
-fields: Table[type] = Table("field", "inmf_flow.factorize", ("hat", "matrix", "network"))
+fields: Table[type] = Table("field", "inmf_flow.factorize", ("grid", "hat", "matrix", "network", "siren"))
 divergences: Table[object] = Table(
     "divergence", "inmf_flow.factorize", ("frobenius", "itakura-saito", "kullback-leibler")
 )

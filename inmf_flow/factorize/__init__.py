@@ -3,12 +3,15 @@
 from inmf_flow.factorize.activations import Activations, fit_activations
 from inmf_flow.factorize.batch import fit_batch
 from inmf_flow.factorize.divergences import BetaDivergence, Divergence, get_divergence
+from inmf_flow.factorize.feature_grid import FeatureGridField
 from inmf_flow.factorize.fields import Axis, Field, LinearField
 from inmf_flow.factorize.hat import HatField, MatrixField
 from inmf_flow.factorize.model import INMF
 from inmf_flow.factorize.network import NetworkField
+from inmf_flow.factorize.neural import NeuralField
 from inmf_flow.factorize.online import fit_segments
 from inmf_flow.factorize.selection import Selection, select_components, split_points
+from inmf_flow.factorize.siren import SirenField
 
 __all__ = [
     "INMF",
@@ -16,12 +19,15 @@ __all__ = [
     "Axis",
     "BetaDivergence",
     "Divergence",
+    "FeatureGridField",
     "Field",
     "HatField",
     "LinearField",
     "MatrixField",
     "NetworkField",
+    "NeuralField",
     "Selection",
+    "SirenField",
     "fit_activations",
     "fit_batch",
     "fit_segments",

@@ -55,6 +55,7 @@ def fit_activations(
     beta_loss: str | float = "kullback-leibler",
     max_iter: int = 100,
     weights: str = "area",
+    negative: str | None = None,
     device: str = "cpu",
 ) -> Activations:
     """Fit activations to points with templates frozen, by a fixed number of multiplicative updates.
@@ -66,8 +67,9 @@ def fit_activations(
         between frames without changing the result; else activations are hats on an even axis.
     templates
         A function from hertz [F] to templates [F, K].
-    power, beta_loss, weights
-        As the templates were learned with.
+    power, beta_loss, weights, negative
+        As the templates were learned with. Negative data are fitted by Nearly-NMF in either case: with templates frozen
+        both have the same solution, and a shift would depend on all frames.
     max_iter
         Number of updates, >= 1.
 
@@ -79,7 +81,8 @@ def fit_activations(
     if max_iter < 1:
         raise ArgumentError("max_iter must be at least 1", got=max_iter)
     # Each frame has a scale of its own: frames must not depend on each other through a common one.
-    data = prepare_data(points, power, weights, device, each_frame=True)
+    signed = "nearly" if negative else None
+    data = prepare_data(points, power, weights, device, each_frame=True, negative=signed)
     w = np.asarray(templates(data.frequencies), np.float32)
     if w.ndim != 2 or w.shape[0] != len(data.frequencies):
         raise PointsError("templates have the wrong shape", got=w.shape, expected=f"[{len(data.frequencies)}, K]")
@@ -90,7 +93,7 @@ def fit_activations(
     w_tensor = torch.from_numpy(w).to(device)
     _level_start(data, w_tensor, activations)
     bound = Bound(activations, activations.prepare(data.times))
-    fit_activations_multiplicative(data, w_tensor, bound, get_divergence(beta_loss), max_iter)
+    fit_activations_multiplicative(data, w_tensor, bound, get_divergence(beta_loss), max_iter, signed=bool(signed))
     assert isinstance(activations, HatField)
     values = np.ascontiguousarray(activations.coefficients.cpu().numpy().T)
     return Activations(activations.nodes, values * data.scale)

@@ -154,10 +154,11 @@ def prepare_data(
         mass = sum(_mass(block, v, w) for block, v, w in zip(points.blocks, prepared, weighed, strict=True))
         scale = np.asarray(mass / weight if weight > 0 and mass > 0 else 1.0, np.float32)
     offset = EPSILON
-    if negative is not None:
-        # A magnitude of -0 must not give a shift of its own, and the least one must end up above zero.
-        least = min((float(np.nanmin(v / scale, initial=0.0)) for v in prepared), default=0.0)
-        offset = -least + EPSILON if negative == "shift" else 0.0
+    if negative == "shift":
+        least = min(_least(block, v, w) for block, v, w in zip(points.blocks, prepared, weighed, strict=True))
+        offset = EPSILON - least / float(scale.min())
+    elif negative is not None:
+        offset = 0.0
     blocks: list[GridData | ScatteredData] = []
     for block, v, (fw, tw, present) in zip(points.blocks, prepared, weighed, strict=True):
         v /= scale
@@ -253,3 +254,10 @@ def _mass(block: Block, v: NDArray[np.float32], weights: _Weights) -> float:
     if not isinstance(block, GridBlock):
         return float((v * fw).sum(dtype=np.float64))
     return float((v @ tw).astype(np.float64) @ fw.astype(np.float64))
+
+
+def _least(block: Block, v: NDArray[np.float32], weights: _Weights) -> float:
+    """Return the least of a block's data that have weight, 0 where none is negative."""
+    fw, tw, _ = weights
+    counts = np.outer(fw, tw) > 0 if isinstance(block, GridBlock) else fw > 0
+    return float(np.nanmin(v, where=counts, initial=0.0))

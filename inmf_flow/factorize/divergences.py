@@ -72,6 +72,9 @@ class BetaDivergence(Divergence):
             ratio = v / v_hat
             return ratio - ratio.log() - 1
         b = self.beta
+        if b == 2:
+            # Written out, the difference of two near values would lose its digits.
+            return 0.5 * (v - v_hat) ** 2
         return (v**b + (b - 1) * v_hat**b - b * v * v_hat ** (b - 1)) / (b * (b - 1))
 
     def negative_part(self, v: Tensor, v_hat: Tensor, out: Tensor) -> Tensor:

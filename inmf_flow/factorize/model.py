@@ -16,17 +16,19 @@ from inmf_flow.factorize.activations import Activations, fit_activations
 from inmf_flow.factorize.data import Data, prepare_data
 from inmf_flow.factorize.divergences import EPSILON, BetaDivergence, get_divergence
 from inmf_flow.factorize.fields import Axis, Field, LinearField
+from inmf_flow.factorize.neural import NeuralField
 from inmf_flow.factorize.online import Learner
 from inmf_flow.factorize.penalties import Penalties
 from inmf_flow.factorize.penalties import Weights as PenaltyWeights
 from inmf_flow.factorize.solvers import RELAXATION, Bound, Rules, Trace, fit_multiplicative, fit_rprop
 from inmf_flow.factorize.start import parse_init, set_activations, set_templates, start
+from inmf_flow.factorize.warm import fit_warm
 from inmf_flow.points import GridBlock, PointSet
 from inmf_flow.registry import fields, parse_choice
 
 #: Factor on ``max_frequency_``: a bin at the very edge must not fall outside by a rounding error.
 EDGE = 1 + 1e-9
-_DEFAULT_ITERATIONS = {"mu": 300, "warm": 300, "rprop": 1000}
+_DEFAULT_ITERATIONS = {"mu": 300, "warm": 30, "rprop": 1000}
 
 
 class INMF:
@@ -55,7 +57,7 @@ class INMF:
         find, and are refined) or ``"rprop"`` (the paper's; any field). By default ``"mu"`` for linear fields, else
         ``"warm"``.
     max_iter
-        Most iterations; 300 multiplicative updates, or 1000 of ``rprop``, by default.
+        Most iterations; by default 300 multiplicative updates, 30 refinements of a warm start, or 1000 of ``rprop``.
     tol
         Stop when ten iterations improve the divergence by less than this share of it; 0 never stops early.
     random_state
@@ -74,9 +76,9 @@ class INMF:
         changes from one time to the next, and of the overlap of different templates; see `Penalties`.
     negative
         What to do about negative magnitudes, which noise around zero leaves once its mean is taken off: None refuses
-        them; ``"nearly"`` and ``"shift"`` fit them without bias (Green & Bailey 2024, "Algorithms for Non-Negative
-        Matrix Factorization on Noisy Data With Negative Values": Nearly-NMF and Shift-NMF; the first is faster). Only
-        with ``beta_loss="frobenius"`` and ``power=1``.
+        them; ``"nearly"`` and ``"shift"`` fit them as they are, without the bias of clipping (Green & Bailey 2024,
+        "Algorithms for Non-Negative Matrix Factorization on Noisy Data With Negative Values": Nearly-NMF and Shift-NMF;
+        the first is faster). Only with ``beta_loss="frobenius"`` and ``power=1``.
     device
         ``"cpu"``, ``"cuda"`` or any torch device.
 
@@ -220,15 +222,17 @@ class INMF:
         data = prepare_data(points, self.power, self.weights, self.device, negative=self.negative)
         axes = self._axes(data, points)
         best: tuple[float, Trace, Field, Field] | None = None
+        kept: torch.Tensor | None = None
         for number in range(self.n_init):
             random = np.random.default_rng(self.random_state + number)
             w, h, given = self._bind(data, axes, random, templates, activations)
-            trace = self._solve(data, w, h, axes, random, self._fixed(fixed, given))
+            kept = self._fixed(fixed, given)
+            trace = self._solve(data, w, h, axes, random, kept)
             if best is None or trace.curve[-1][1] < best[0]:
                 best = trace.curve[-1][1], trace, w.field, h.field
         assert best is not None
         _, trace, self._w, self._h = best
-        _normalize(data, self._w, self._h, keep=bool(np.any(fixed)))
+        _normalize(data, self._w, self._h, kept)
         self.n_iter_, self.divergence_curve_ = trace.n_iter, trace.curve
         return self
 
@@ -279,8 +283,13 @@ class INMF:
             time = "matrix" if data.apart else self.field
         w, h = self._build(self.field, axes[0], random), self._build(time, axes[1], random)
         bound = Bound(w, w.prepare(data.frequencies)), Bound(h, h.prepare(data.times))
-        if self._optimizer(w, h) == "mu":
-            start(data, *bound, self.init, random)
+        optimizer = self._optimizer(w, h)
+        if optimizer == "mu":
+            start(data, *bound, self.init, self.power, random)
+        elif optimizer == "rprop":
+            for field in (w, h):
+                if isinstance(field, LinearField):
+                    field.start_free(random)
         given = set_templates(w, templates, data.frequencies) if templates is not None else 0
         if activations is not None:
             set_activations(h, activations, data.times, float(data.scale))
@@ -297,6 +306,7 @@ class INMF:
 
     def _optimizer(self, w: Field, h: Field) -> str:
         linear = isinstance(w, LinearField) and isinstance(h, LinearField)
+        warm = not linear and all(isinstance(side, LinearField | NeuralField) for side in (w, h))
         if self.optimizer == "mu" and not linear:
             raise ArgumentError(
                 "multiplicative updates fit linear fields only",
@@ -304,9 +314,13 @@ class INMF:
                 expected="hat or matrix",
                 hint="Use optimizer='warm' or 'rprop'.",
             )
-        if self.optimizer == "warm" and linear:
-            return "mu"
-        return self.optimizer or ("mu" if linear else "warm")
+        if self.optimizer == "warm" and not warm:
+            raise ArgumentError(
+                "a warm start is for the package's neural fields, with linear ones or each other",
+                got=f"field={self.field!r}, time_field={self.time_field!r}",
+                hint="Use optimizer='mu'." if linear else "Use optimizer='rprop'.",
+            )
+        return self.optimizer or ("mu" if linear else "warm" if warm else "rprop")
 
     def _fixed(self, fixed: bool | Sequence[bool], given: int) -> torch.Tensor | None:
         """Return which components' templates stay as they are, bool [K], or None."""
@@ -344,17 +358,12 @@ class INMF:
         if fixed is not None:
             raise ArgumentError("fixed templates need multiplicative updates", got=f"optimizer={optimizer!r}")
         if optimizer == "warm":
-            from inmf_flow.factorize.warm import fit_warm
-
             if penalties is not None or self.negative:
                 what = "penalties" if penalties is not None else "negative data"
                 raise ArgumentError(
                     f"{what} cannot be fitted by a warm start", got="optimizer='warm'", hint="Use optimizer='rprop'."
                 )
             return fit_warm(data, w, h, divergence, iterations, self.tol, axes=axes, random=random)
-        for side in (w, h):
-            if isinstance(side.field, LinearField):
-                side.field.start_free(random)
         return fit_rprop(data, w, h, divergence, iterations, self.tol, penalties)
 
     def _fitted(self) -> tuple[Field, Field]:
@@ -396,6 +405,7 @@ class INMF:
             beta_loss=self.beta_loss,
             max_iter=max_iter,
             weights=self.weights,
+            negative=self.negative,
             device=self.device,
         )
 
@@ -462,15 +472,12 @@ def predict_block(block: Any, templates: NDArray[np.float32], activations: NDArr
     return result
 
 
-def _normalize(data: Data, w: Field, h: Field, keep: bool) -> None:
-    """Put the data's scale into the activations, and the templates' levels too, so that each peaks at 1.
-
-    With ``keep``, templates keep their levels: some of them must stay as they were given.
-    """
+def _normalize(data: Data, w: Field, h: Field, fixed: torch.Tensor | None) -> None:
+    """Let every template peak at 1 but those that are fixed; its level and the data's scale go into the activations."""
     with torch.no_grad():
         peaks = w.values(w.prepare(data.frequencies)).amax(0)
         peaks = torch.where(peaks > torch.finfo(peaks.dtype).tiny, peaks, torch.ones_like(peaks))
-        if keep:
-            peaks = torch.ones_like(peaks)
+        if fixed is not None:
+            peaks = torch.where(fixed, torch.ones_like(peaks), peaks)
         w.scale(1 / peaks)
         h.scale(peaks * float(data.scale))

@@ -114,7 +114,8 @@ class _Factor:
         self.kept = self.field.coefficients
 
     def go_back(self) -> None:
-        self.field.coefficients = self.before = self.kept
+        """Return to the coefficients that were noted; the next step has no momentum, so needs none before them."""
+        self.field.coefficients = self.kept
 
     def _put(self, coefficients: Tensor) -> None:
         if self.fixed is not None:
@@ -146,12 +147,13 @@ def fit_multiplicative(
     trace = Trace()
     exponent = divergence.exponent if rules.penalties is None else rules.penalties.exponent(divergence)
     factors = _Factor("frequency", templates, rules.fixed), _Factor("time", activations, None)
+    plain = rules.relaxation == 1
     # Iterations since momentum was last at rest; looks in a row that found a rise.
     moving, rises = 0, 0
     with torch.no_grad():
         trace.add(0, _objective(data, templates, activations, divergence, rules))
         for iteration in range(1, max_iter + 1):
-            momentum = 0.0 if rises > 1 else min(moving / (moving + 4), rules.relaxation - 1)
+            momentum = 0.0 if plain or rises > 1 else min(moving / (moving + 4), rules.relaxation - 1)
             moving += 1
             for factor in factors:
                 factor.extrapolate(momentum)
@@ -165,7 +167,7 @@ def fit_multiplicative(
                 continue
             value, best = _objective(data, templates, activations, divergence, rules), trace.curve[-1][1]
             # Plain updates rise by rounding alone, or for a registered divergence whose updates are not monotone.
-            if rises <= 1 and not value <= best:
+            if not plain and rises <= 1 and not value <= best:
                 for factor in factors:
                     factor.go_back()
                 moving, rises = 0, rises + 1
@@ -186,17 +188,24 @@ def _objective(data: Data, templates: Bound, activations: Bound, divergence: Div
 
 
 def fit_activations_multiplicative(
-    data: Data, w: Tensor, activations: Bound, divergence: Divergence, max_iter: int, fixed: Tensor | None = None
+    data: Data,
+    w: Tensor,
+    activations: Bound,
+    divergence: Divergence,
+    max_iter: int,
+    fixed: Tensor | None = None,
+    *,
+    signed: bool = False,
 ) -> None:
     """Fit the activations alone, templates [NF, K] frozen; on one grid each frame is a problem of its own.
 
-    ``fixed``: which coefficients stay as they are, bool, broadcast to [M, K].
+    ``fixed``: which coefficients stay as they are, bool, broadcast to [M, K]. ``signed``: data are negative in places.
     """
     factor = _Factor("time", activations, fixed)
     with torch.no_grad():
         for _ in range(max_iter):
             factor.extrapolate(0.0)
-            factor.update(data.parts(divergence, w, activations.values(), "time"), divergence.exponent, False)
+            factor.update(data.parts(divergence, w, activations.values(), "time"), divergence.exponent, signed)
 
 
 def fit_rprop(

@@ -50,7 +50,9 @@ def parse_init(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return name, merged
 
 
-def start(data: Data, templates: Bound, activations: Bound, init: str | Mapping[str, Any], random: Any) -> None:
+def start(
+    data: Data, templates: Bound, activations: Bound, init: str | Mapping[str, Any], power: float, random: Any
+) -> None:
     """Set the coefficients of two linear fields to where multiplicative updates begin; random ones stay as drawn."""
     name, options = parse_init(init)
     if name == "moments":
@@ -58,7 +60,7 @@ def start(data: Data, templates: Bound, activations: Bound, init: str | Mapping[
     elif name == "harmonic":
         w = templates.field
         assert isinstance(w, LinearField)
-        values = harmonic_templates(w.places(), w.coefficients.shape[1], power=0.5, **options)
+        values = harmonic_templates(w.places(), w.coefficients.shape[1], power=power, **options)
         w.coefficients = _tensor(values / np.sqrt(values.shape[1]), w.coefficients)
 
 
