@@ -37,7 +37,7 @@ from inmf_flow.points import PointSet
 
 K_SPEECH = 20
 NOTES = {
-    "hat": {"n_components": 2, "field": {"hat": {"nodes": 512}}, "time_field": {"hat": {"nodes": 1024}}},
+    "hat": {"n_components": 2, "field": {"hat": {"nodes": 1024}}, "time_field": {"hat": {"nodes": 2048}}},
     "network": {"n_components": 2, "field": {"network": {"hidden": 16}}, "time_field": {"network": {"hidden": 16}}},
 }
 SPEECH = {name: {"n_components": K_SPEECH, "field": name} for name in ("hat", "network")}

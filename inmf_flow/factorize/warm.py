@@ -28,8 +28,8 @@ _NODES = {"frequency": 512, "time": 2048}
 # Coordinates of a step at most: its cost grows with their third power.
 _MOST_ROWS = 1024
 # While a network of which all layers move is far from its target, many steps on fewer coordinates do more.
-_ROUGH_STEPS, _ROUGH_ROWS = 24, 384
-_REGRESSION_STEPS = 40
+_ROUGH_STEPS, _ROUGH_ROWS = 16, 384
+_REGRESSION_STEPS = 20
 # The regression ends when its weighted squared error is this share of that at its start, or hardly falls any more.
 _CLOSE, _STALLED = 0.003, 0.98
 # Damping as shares of the kernel's mean diagonal, of the regression and of the refinement, where random features stay
@@ -168,7 +168,7 @@ class _Network:
     def _move(self, steps: list[tuple[Tensor, Tensor | None]], factors: Tensor) -> None:
         self.field.add(steps, factors, self.first, self.end)
 
-    def _linearize(self, most: int = _MOST_ROWS) -> tuple[Linearization, Tensor | slice]:
+    def _linearize(self, most: int) -> tuple[Linearization, Tensor | slice]:
         """Return the networks' linearization at all coordinates, or at as many as a step can take, and which."""
         if self.n <= most:
             return self.field.linearize(self.x, self.first, self.end), slice(None)
@@ -224,9 +224,10 @@ class _Network:
         """
         i = 0 if self.side == "frequency" else 1
         negative, positive = (part.T / data.weight for part in data.parts(divergence, tables[0], tables[1], self.side))
-        linear, rows = self._linearize()
+        linear, rows = self._linearize(_MOST_ROWS)
         values = tables[i].T
-        if self._kernel is None or self.n > _MOST_ROWS:
+        # Where all layers move, so does the kernel.
+        if self._kernel is None or not self.first or self.n > _MOST_ROWS:
             curvature = (positive * values)[:, rows]
             self._kernel = _Kernel(linear, _evened(curvature))
             self._kernel.level = curvature.mean(1, keepdim=True).clamp_min(torch.finfo(curvature.dtype).tiny)

@@ -37,7 +37,8 @@ MINIMAL = "name: n\ncorpus: {mixtures: m.wav}\ntransforms: {t: toy}\nsources: {s
         ("fit: {time_field: 'auto:nodes=5'}", "19: fit.time_field must be 'auto' alone, got 'auto:nodes=5'"),
         (
             "fit: {field: network, optimizer: mu}",
-            "14: fit.field is 'network', which multiplicative updates cannot fit, expected fit.optimizer to be 'warm', 'rprop'",
+            "14: fit.field is 'network', which multiplicative updates cannot fit, "
+            "expected fit.optimizer to be 'warm', 'rprop'",
         ),
         (
             "fit: {optimizer: mu, field: {network: {}}}",
