@@ -14,14 +14,15 @@ from inmf_flow.errors import ArgumentError, NotFittedError, PointsError
 from inmf_flow.factorize import files
 from inmf_flow.factorize.activations import Activations, fit_activations
 from inmf_flow.factorize.data import Data, prepare_data
-from inmf_flow.factorize.divergences import EPSILON, BetaDivergence, get_divergence
+from inmf_flow.factorize.divergences import EPSILON, get_divergence
 from inmf_flow.factorize.fields import Axis, Field, LinearField
 from inmf_flow.factorize.neural import NeuralField
 from inmf_flow.factorize.online import Learner
 from inmf_flow.factorize.penalties import Penalties
 from inmf_flow.factorize.penalties import Weights as PenaltyWeights
+from inmf_flow.factorize.settings import check_settings
 from inmf_flow.factorize.solvers import RELAXATION, Bound, Rules, Trace, fit_multiplicative, fit_rprop
-from inmf_flow.factorize.start import parse_init, set_activations, set_templates, start
+from inmf_flow.factorize.start import set_activations, set_templates, start
 from inmf_flow.factorize.warm import fit_warm
 from inmf_flow.points import GridBlock, PointSet
 from inmf_flow.registry import fields, parse_choice
@@ -143,51 +144,11 @@ class INMF:
         self.decorrelation = decorrelation
         self.negative = negative
         self.device = device
-        self._check()
+        check_settings(self)
         self.provenance: dict[str, Any] = {}
         self._learner: Learner | None = None
         self._w: Field | None = None
         self._h: Field | None = None
-
-    def _check(self) -> None:
-        whole = {
-            "n_components": self.n_components,
-            "max_iter": self.max_iter,
-            "random_state": self.random_state,
-            "n_init": self.n_init,
-        }
-        for name, value in whole.items():
-            least = 0 if name == "random_state" else 1
-            if value is None and name == "max_iter":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise ArgumentError(f"{name} must be a whole number", got=repr(value), expected=f">= {least}")
-        if not (np.isfinite(self.power) and self.power > 0):
-            raise ArgumentError("power must be positive", got=self.power)
-        if not (np.isfinite(self.tol) and self.tol >= 0):
-            raise ArgumentError("tol must not be negative", got=self.tol)
-        if not 1 <= self.relaxation <= 2:
-            raise ArgumentError("relaxation is out of range", got=self.relaxation, expected="1 (plain updates) to 2")
-        for name in ("sparsity", "smoothness", "decorrelation"):
-            if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ArgumentError(f"{name} must not be negative", got=getattr(self, name))
-        if self.optimizer not in (None, "mu", "warm", "rprop"):
-            raise ArgumentError("no such optimizer", got=repr(self.optimizer), expected="'mu', 'warm', 'rprop' or None")
-        if self.negative not in (None, "nearly", "shift"):
-            raise ArgumentError("negative is unknown", got=repr(self.negative), expected="None, 'nearly' or 'shift'")
-        if self.negative and (get_divergence(self.beta_loss) != BetaDivergence(2.0) or self.power != 1):
-            raise ArgumentError(
-                "negative magnitudes can only be fitted by least squares as they are",
-                got=f"beta_loss={self.beta_loss!r}, power={self.power}",
-                expected="beta_loss='frobenius', power=1",
-            )
-        parse_init(self.init)
-        if self.weights not in ("area", "uniform"):
-            raise ArgumentError("no such weights", got=repr(self.weights), expected="'area' or 'uniform'")
-        get_divergence(self.beta_loss)
-        fields.get(parse_choice(self.field)[0])
-        if self.time_field != "auto":
-            fields.get(parse_choice(self.time_field)[0])
 
     def fit(
         self,
