@@ -43,7 +43,7 @@ class Activations:
         """Return the activations at any seconds [T], shape [K, T]."""
         wanted = np.atleast_1d(np.asarray(times, np.float64))
         if np.array_equal(wanted, self.times):
-            return self.values
+            return self.values.copy()
         return np.stack([np.interp(wanted, self.times, row) for row in self.values]).astype(np.float32)
 
 
@@ -86,7 +86,7 @@ def fit_activations(
     w = np.asarray(templates(data.frequencies), np.float32)
     if w.ndim != 2 or w.shape[0] != len(data.frequencies):
         raise PointsError("templates have the wrong shape", got=w.shape, expected=f"[{len(data.frequencies)}, K]")
-    times = data.times if data.apart else data.known("time")
+    times = data.times if data.one_grid else data.known("time")
     axis = Axis("time", times, 0.0, max(points.end, float(data.times[-1])))
     kind: type[HatField] = MatrixField if data.apart else HatField
     activations: LinearField = kind.build(axis, w.shape[1], {}, np.random.default_rng(0), device)

@@ -203,7 +203,10 @@ def _channel_mean(block: Block, power: float, may_be_negative: bool) -> NDArray[
             expected="values >= 0, or NaN for missing",
             hint="For noisy data that may be negative give negative='nearly' or 'shift'.",
         )
-    values = m if power == 1 else np.sqrt(m) if power == 0.5 else m ** np.float32(power)
+    with np.errstate(over="ignore"):
+        values = m if power == 1 else np.sqrt(m) if power == 0.5 else m ** np.float32(power)
+    if power > 1 and np.isinf(values).any():
+        raise PointsError("magnitudes^power are beyond single precision", got=f"power={power}", hint="Scale them down.")
     if block.has_channels:
         present = ~np.isnan(values)
         counts = present.sum(0)

@@ -92,7 +92,8 @@ class Field(ABC):
         """Return the functions at coordinates in any order, [N, K]."""
         with torch.no_grad():
             values = self.values(self.prepare(np.asarray(coordinates, np.float64)))
-        return values.cpu().numpy().astype(np.float32, copy=False)
+        # A copy: a field on its own nodes gives the coefficients themselves.
+        return values.cpu().numpy().astype(np.float32)
 
     @classmethod
     def check_options(cls, options: dict[str, Any]) -> dict[str, Any]:
@@ -119,9 +120,15 @@ class LinearField(Field):
     def adjoint(self, prepared: Any, gradient: Tensor) -> Tensor:
         """Return the transpose of `values` as a map of the coefficients: [N, K] to the coefficients' shape."""
 
-    @abstractmethod
     def places(self) -> NDArray[np.float64]:
-        """Return the coordinate that each row of the coefficients stands for, [M]."""
+        """Return the coordinate that each row of the coefficients stands for, [M]: where given functions are sampled.
+
+        Raises
+        ------
+        ArgumentError
+            By default: coefficients of a field need not be its values anywhere.
+        """
+        raise ArgumentError("this field cannot start from given functions", got=self.name, expected="hat or matrix")
 
     def ratio(self, prepared: Any, negative: Tensor, positive: Tensor, *, signed: bool = False) -> Tensor:
         """Return negative / positive of the coefficients from both parts at the coordinates, [N, K].

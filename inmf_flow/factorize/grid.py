@@ -145,7 +145,7 @@ class GridData:
 
     def _model(self, w: Tensor, h: Tensor, at: slice) -> Tensor:
         """Return the model + offset of some frames, in the buffer."""
-        model = self._buffer[: len(w) * (at.stop - at.start)].view(len(w), -1)
+        model = self._buffer[: len(w) * (at.stop - at.start)].view(len(w), at.stop - at.start)
         return torch.mm(w, h[at].T, out=model).add_(self.offset)
 
 

@@ -17,6 +17,7 @@ from inmf_flow.factorize.fields import FLOOR, Axis, LinearField
 from inmf_flow.factorize.hat import HatField, MatrixField
 from inmf_flow.factorize.solvers import Bound, Trace, fit_activations_multiplicative
 from inmf_flow.points import GridBlock, PointSet
+from inmf_flow.registry import fields, parse_choice
 
 if TYPE_CHECKING:
     from inmf_flow.factorize.model import INMF
@@ -72,12 +73,14 @@ class Learner:
                 got=repr(model),
                 expected="a beta-divergence alone",
             )
+        name, _ = parse_choice(model.field)
+        if not issubclass(fields.get(name), LinearField):
+            raise ArgumentError("networks cannot learn one set after another", got=name, expected="hat, matrix")
         self.model, self.rule = model, rule
         # The first set is fitted as a whole: a dictionary from nowhere would take many sets to settle.
         model.fit(first)
         field = model._fitted()[0]
-        if not isinstance(field, LinearField):
-            raise ArgumentError("networks cannot learn one set after another", got=field.name, expected="hat, matrix")
+        assert isinstance(field, LinearField)
         self.field = field
         self.statistics = Statistics(field.coefficients, rule.beta)
         self._scale: float | None = None
@@ -114,15 +117,16 @@ class Learner:
     def _activations(self, data: Data, points: PointSet, border: Border | None) -> Bound:
         """Return activations at an even start: a matrix for grids, else hats at nodes that all segments share."""
         count, device = self.model.n_components, self.model.device
-        axis = Axis("time", data.times, float(data.times[0]), float(data.times[-1]))
+        # Where no point has weight, activations are what lies between those that are known.
+        times = data.known("time")
+        axis = Axis("time", times, float(times[0]), float(times[-1]))
         field: HatField
         if data.apart:
             field = MatrixField.build(axis, count, {}, np.random.default_rng(0), device)
         else:
-            first, last = np.floor(axis.low / _NODE_STEP), np.ceil(axis.high / _NODE_STEP)
-            nodes = np.arange(first, last + 1) * _NODE_STEP
-            used = np.unique(np.concatenate([i := np.searchsorted(nodes, data.times, side="right") - 1, i + 1]))
-            nodes = nodes[used[used < len(nodes)]]
+            below = np.floor(times / _NODE_STEP)
+            steps = np.unique(np.concatenate([below, below + 1]))
+            nodes = steps[steps <= np.ceil(times[-1] / _NODE_STEP)] * _NODE_STEP
             field = HatField(nodes, torch.empty(len(nodes), count, device=device))
         level = 1 / max(float(self.field.evaluate(data.frequencies).sum(1).mean()), FLOOR)
         field.coefficients = torch.full((len(field.nodes), count), max(level, FLOOR), device=device)

@@ -74,8 +74,15 @@ def _start_from_moments(data: Data, templates: Bound, activations: Bound, random
     w, h = templates.field, activations.field
     assert isinstance(w, LinearField)
     assert isinstance(h, LinearField)
-    moments, k = h.coefficients.shape
-    mass, weight = (h.adjoint(activations.prepared, sums[:, None])[:, 0].double() for sums in data.sums("time"))
+    k = len(w.evaluate(data.frequencies[:1])[0])
+    if h.coefficients.shape[1:] != (k,) or w.coefficients.shape[1:] != (k,):
+        # A plugin's field may keep its coefficients in another form: it starts as it was drawn.
+        return
+    moments = len(h.coefficients)
+    mass, weight = (
+        h.adjoint(activations.prepared, sums[:, None].expand(-1, k).contiguous())[:, 0].double()
+        for sums in data.sums("time")
+    )
     above = mass.clamp_min(0)
     if not float(above.sum()) > 0:
         return

@@ -8,6 +8,8 @@ first.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,8 +30,8 @@ _NODES = {"frequency": 512, "time": 2048}
 # Coordinates of a step at most: its cost grows with their third power.
 _MOST_ROWS = 1024
 # While a network of which all layers move is far from its target, many steps on fewer coordinates do more.
-_ROUGH_STEPS, _ROUGH_ROWS = 16, 384
-_REGRESSION_STEPS = 20
+_ROUGH_STEPS, _ROUGH_ROWS = 6, 384
+_REGRESSION_STEPS = 8
 # The regression ends when its weighted squared error is this share of that at its start, or hardly falls any more.
 _CLOSE, _STALLED = 0.003, 0.98
 # Damping as shares of the kernel's mean diagonal, of the regression and of the refinement, where random features stay
@@ -168,14 +170,27 @@ class _Network:
     def _move(self, steps: list[tuple[Tensor, Tensor | None]], factors: Tensor) -> None:
         self.field.add(steps, factors, self.first, self.end)
 
-    def _linearize(self, most: int) -> tuple[Linearization, Tensor | slice]:
-        """Return the networks' linearization at all coordinates, or at as many as a step can take, and which."""
+    def _linearize(self, weight: Tensor, most: int) -> tuple[Linearization, Callable[[Tensor], Tensor]]:
+        """Return the linearization at ``most`` coordinates, and what adds a table [K, N] up around each of them.
+
+        Where there are more, each stands for neighbours on which networks hardly differ, so that every point has its
+        say. Half of the shares are equal in number and half in ``weight``, [K, N]: thousands of coordinates of
+        scattered points would leave few for a grid beside them. Where shares begin changes from step to step.
+        """
         if self.n <= most:
-            return self.field.linearize(self.x, self.first, self.end), slice(None)
-        # One from each of as many equal shares: no gap is left, and others are taken next time.
-        places = (np.arange(most) + self.random.random(most)) / most * self.n
-        rows = torch.from_numpy(np.unique(places.astype(np.int64))).to(self.field.gain.device)
-        return self.field.linearize(self.field.take(self.x, rows), self.first, self.end), rows
+            return self.field.linearize(self.x, self.first, self.end), lambda table: table
+        mass = weight.sum(0).double().cpu().numpy()
+        share = np.cumsum(mass / max(mass.sum(), FLOOR) + 1 / self.n)
+        cuts = np.searchsorted(share, (np.arange(most) + self.random.random()) / most * share[-1])
+        edges = np.unique(np.concatenate([[0], cuts, [self.n]]))
+        device, count = self.field.gain.device, len(edges) - 1
+        rows = torch.from_numpy((edges[:-1] + edges[1:]) // 2).to(device)
+        groups = torch.from_numpy(np.repeat(np.arange(count), np.diff(edges))).to(device)
+
+        def pool(table: Tensor) -> Tensor:
+            return table.new_zeros(len(table), count).index_add_(1, groups, table)
+
+        return self.field.linearize(self.field.take(self.x, rows), self.first, self.end), pool
 
     def regress(self, target: Tensor, mass: Tensor) -> None:
         """Bring the functions to a target; both tables are [K, N].
@@ -195,9 +210,10 @@ class _Network:
         for step in range(1 if self.first else _REGRESSION_STEPS):
             before = errors
             rough = not self.first and step < _ROUGH_STEPS
-            linear, rows = self._linearize(_ROUGH_ROWS if rough else _MOST_ROWS)
-            kernel = _Kernel(linear, weights[:, rows])
-            residual = weights[:, rows] * (wanted[:, rows] - linear.outputs)
+            linear, pool = self._linearize(weights, _ROUGH_ROWS if rough else _MOST_ROWS)
+            pooled = pool(weights)
+            kernel = _Kernel(linear, pooled)
+            residual = pool(weights * wanted) - pooled * linear.outputs
             moving = torch.ones_like(damping)
             for _ in range(_HALVINGS):
                 kernel.factor(damping, moving)
@@ -224,15 +240,15 @@ class _Network:
         """
         i = 0 if self.side == "frequency" else 1
         negative, positive = (part.T / data.weight for part in data.parts(divergence, tables[0], tables[1], self.side))
-        linear, rows = self._linearize(_MOST_ROWS)
-        values = tables[i].T
+        curvature = positive * tables[i].T
+        linear, pool = self._linearize(curvature, _MOST_ROWS)
         # Where all layers move, so does the kernel.
         if self._kernel is None or not self.first or self.n > _MOST_ROWS:
-            curvature = (positive * values)[:, rows]
+            curvature = pool(curvature)
             self._kernel = _Kernel(linear, _evened(curvature))
             self._kernel.level = curvature.mean(1, keepdim=True).clamp_min(torch.finfo(curvature.dtype).tiny)
             self._kernel.factor(torch.full_like(self.field.gain, self._damping), torch.ones_like(self.field.gain))
-        slope = (negative - positive)[:, rows] * torch.sigmoid(linear.outputs) * self.field.gain[:, None]
+        slope = pool(negative - positive) * torch.sigmoid(linear.outputs) * self.field.gain[:, None]
         every = torch.ones_like(self.field.gain)
         steps = linear.pull_back(self._kernel.solve(divergence.exponent * slope / self._kernel.level, every))
         size = 1.0

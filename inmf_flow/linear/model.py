@@ -39,7 +39,7 @@ class Scores:
 
     def __call__(self, times: ArrayLike) -> Float64:
         """Return the scores at any seconds [T], shape [K, T]."""
-        return np.ascontiguousarray(Hats.build(self.times, _coordinates(times)).values(self.values.T).T)
+        return np.array(Hats.build(self.times, _coordinates(times)).values(self.values.T).T, order="C")
 
     def __repr__(self) -> str:
         return f"Scores({len(self.values)} components, {len(self.times)} times)"
@@ -95,11 +95,11 @@ class LinearModel(ABC):
 
     def mean(self, frequencies: ArrayLike) -> Float64:
         """Return the mean at any hertz [F], shape [F]."""
-        return Hats.build(self._fitted(), _coordinates(frequencies)).values(self._mean)
+        return Hats.build(self._fitted(), _coordinates(frequencies)).values(self._mean.copy())
 
     def components(self, frequencies: ArrayLike) -> Float64:
         """Return the components at any hertz [F], shape [F, K]; outside the fitted range they keep their last value."""
-        return Hats.build(self._fitted(), _coordinates(frequencies)).values(self._components)
+        return Hats.build(self._fitted(), _coordinates(frequencies)).values(self._components.copy())
 
     def scores(self, times: ArrayLike) -> Float64:
         """Return the scores of the fitted points at any seconds [T], shape [K, T]."""
