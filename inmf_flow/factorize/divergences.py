@@ -112,6 +112,8 @@ def get_divergence(beta_loss: str | float) -> Divergence:
             beta_loss = float(beta_loss)
         except ValueError:
             return cast("Divergence", divergences.get(str(beta_loss)))
-    if isinstance(beta_loss, bool) or not math.isfinite(beta_loss):
+    if isinstance(beta_loss, bool) or not isinstance(beta_loss, int | float) or not math.isfinite(beta_loss):
         raise ArgumentError("beta_loss must be finite", got=beta_loss, expected="a name or a real number")
-    return BetaDivergence(float(beta_loss))
+    # So near to 0 or 1 the general formula is a difference of equal numbers.
+    near = [special for special in (0.0, 1.0) if abs(beta_loss - special) < 1e-4]
+    return BetaDivergence(near[0] if near else float(beta_loss))

@@ -19,6 +19,11 @@ FLOOR = 1e-12
 _TINY = 1e-30
 
 
+def just_above(frequency: float) -> float:
+    """Return a limit that a point at this very frequency does not pass by a rounding error."""
+    return frequency + 1e-9 * abs(frequency)
+
+
 @dataclass(frozen=True)
 class Axis:
     """One axis of the data that a field is made for.

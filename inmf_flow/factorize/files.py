@@ -85,8 +85,8 @@ def load(cls: type[INMF], path: Path, device: str) -> INMF:
         model.n_iter_ = int(header["n_iter"])
         model.divergence_curve_ = [(int(i), float(value)) for i, value in header["divergence_curve"]]
         model.provenance = dict(header["provenance"])
-        if not all(0 <= value < np.inf for value in (model.max_frequency_, model.duration_)):
-            raise ValueError("hertz or seconds are negative or not finite")
+        if not np.isfinite([model.max_frequency_, model.duration_]).all():
+            raise ValueError("hertz or seconds are not finite")
     except UnknownNameError as error:
         raise ModelFileError(f"the model needs a plugin that is not installed: {error}", where=path) from None
     except (

@@ -15,9 +15,9 @@ from inmf_flow.factorize import files
 from inmf_flow.factorize.activations import Activations, fit_activations
 from inmf_flow.factorize.data import Data, prepare_data
 from inmf_flow.factorize.divergences import EPSILON, get_divergence
-from inmf_flow.factorize.fields import Axis, Field, LinearField
+from inmf_flow.factorize.fields import Axis, Field, LinearField, just_above
 from inmf_flow.factorize.neural import NeuralField
-from inmf_flow.factorize.online import Learner
+from inmf_flow.factorize.online import Learner, is_silent
 from inmf_flow.factorize.penalties import Penalties
 from inmf_flow.factorize.penalties import Weights as PenaltyWeights
 from inmf_flow.factorize.settings import check_settings
@@ -27,8 +27,6 @@ from inmf_flow.factorize.warm import fit_warm
 from inmf_flow.points import GridBlock, PointSet
 from inmf_flow.registry import fields, parse_choice
 
-#: Factor on ``max_frequency_``: a bin at the very edge must not fall outside by a rounding error.
-EDGE = 1 + 1e-9
 _DEFAULT_ITERATIONS = {"mu": 300, "warm": 30, "rprop": 1000}
 
 
@@ -62,7 +60,7 @@ class INMF:
     tol
         Stop when ten iterations improve the divergence by less than this share of it; 0 never stops early.
     random_state
-        Seed of the start; equal seeds give equal models on one machine.
+        Seed of the start; equal seeds give equal models on one machine's CPU, with as many threads.
     weights
         ``"area"``: points count by the time-frequency area they stand for. ``"uniform"``: all alike, as in the paper.
     init
@@ -88,7 +86,8 @@ class INMF:
     n_iter_
         Iterations that were run.
     divergence_curve_
-        (iteration, weighted mean divergence of the data scaled to mean 1) at every tenth iteration.
+        (iteration, weighted mean divergence of the data scaled to mean 1, penalties included) at every tenth iteration,
+        every iteration of a warm start, or every pass of `fit_segments`.
     max_frequency_
         Hertz of the highest frequency that the model has seen.
     duration_
@@ -200,9 +199,11 @@ class INMF:
     def partial_fit(self, points: PointSet, *, forgetting: float = 1.0) -> INMF:
         """Let templates learn from one more point set, for streams: only sums of what came before are kept.
 
-        The first call fits its points as a whole. Each later one fits activations to its points with the templates
-        frozen, then updates the templates from what all points so far have said. `activations` are those of the last
-        points. Points above ``max_frequency_`` of the first ones have no say.
+        The first call fits its points as a whole; a model that is fitted already goes on from its templates, which then
+        count as much as these points. Each later call fits activations to its points with the templates frozen, then
+        updates the templates from what all points so far have said. `activations` are those of the last points.
+        Templates are not brought to a peak of 1 again. Points above ``max_frequency_`` of the first ones have no say,
+        and silence before there is a model teaches nothing.
 
         Parameters
         ----------
@@ -217,6 +218,8 @@ class INMF:
         if not 0 <= forgetting <= 1:
             raise ArgumentError("forgetting is out of range", got=forgetting, expected="0 to 1")
         if self._learner is None:
+            if self._w is None and is_silent(points):
+                return self
             self._learner = Learner(self, points)
         self._learner.take(points, forgetting)
         return self
@@ -333,8 +336,9 @@ class INMF:
         return self._w, self._h
 
     def templates(self, frequencies: ArrayLike) -> NDArray[np.float32]:
-        """Return the spectral templates at any hertz [F], shape [F, K]; each peaks at 1 over the fitted frequencies.
+        """Return the spectral templates at any hertz [F], shape [F, K].
 
+        After `fit` each peaks at 1 over the fitted frequencies, but those that were kept fixed.
         Above the highest frequency that the model has seen a template keeps its last value: ask `max_frequency_`.
         """
         return self._fitted()[0].evaluate(np.atleast_1d(np.asarray(frequencies, np.float64)))
@@ -360,7 +364,7 @@ class INMF:
         """
         self._fitted()
         return fit_activations(
-            points.below(self.max_frequency_ * EDGE),
+            points.below(just_above(self.max_frequency_)),
             self.templates,
             power=self.power,
             beta_loss=self.beta_loss,

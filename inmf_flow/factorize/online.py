@@ -13,7 +13,7 @@ from torch import Tensor
 from inmf_flow.errors import ArgumentError, PointsError
 from inmf_flow.factorize.data import Data, prepare_data
 from inmf_flow.factorize.divergences import BetaDivergence, get_divergence
-from inmf_flow.factorize.fields import FLOOR, Axis, LinearField
+from inmf_flow.factorize.fields import FLOOR, Axis, LinearField, just_above
 from inmf_flow.factorize.hat import HatField, MatrixField
 from inmf_flow.factorize.solvers import Bound, Trace, fit_activations_multiplicative
 from inmf_flow.points import GridBlock, PointSet
@@ -54,6 +54,12 @@ class Statistics:
         ):
             total.mul_(forgetting).add_(part * coefficients**power, alpha=weight)
 
+    def keep(self, coefficients: Tensor, positive: Tensor, weight: float) -> None:
+        """Let coefficients that are there already count as much as points with this added part of the gradient."""
+        denominator = weight * positive * coefficients ** self._powers[1]
+        self.denominator += denominator
+        self.numerator += denominator * coefficients ** (1 / self._root)
+
     def solve(self, otherwise: Tensor) -> Tensor:
         """Return the coefficients that all points together ask for; ``otherwise`` where none had a say."""
         known = self.denominator > 0
@@ -77,18 +83,21 @@ class Learner:
         if not issubclass(fields.get(name), LinearField):
             raise ArgumentError("networks cannot learn one set after another", got=name, expected="hat, matrix")
         self.model, self.rule = model, rule
-        # The first set is fitted as a whole: a dictionary from nowhere would take many sets to settle.
-        model.fit(first)
+        # A model that knows something goes on from there: its templates count as much as the first set.
+        self._keeps = model._w is not None
+        if not self._keeps:
+            # The first set is fitted as a whole: a dictionary from nowhere would take many sets to settle.
+            model.fit(first)
         field = model._fitted()[0]
         assert isinstance(field, LinearField)
         self.field = field
         self.statistics = Statistics(field.coefficients, rule.beta)
         self._scale: float | None = None
 
-    def take(self, points: PointSet, forgetting: float, *, update: bool = True, border: Border | None = None) -> float:
+    def take(self, points: PointSet, forgetting: float, border: Border | None = None) -> float:
         """Fit activations to points, add what they say about the templates; return their mean divergence."""
         model = self.model
-        points = points.below(model.max_frequency_ * _EDGE)
+        points = points.below(just_above(model.max_frequency_))
         data = prepare_data(points, model.power, model.weights, model.device)
         scale = float(data.scale)
         self._scale = self._scale or scale
@@ -105,10 +114,12 @@ class Learner:
             )
             # Data were divided by their mean: a loud set says more than a quiet one, as it would among all points.
             weight = (scale / self._scale) ** self.rule.beta
+            if self._keeps:
+                self.statistics.keep(self.field.coefficients, positive, weight)
+                self._keeps = False
             self.statistics.add(self.field.coefficients, negative, positive, weight, forgetting)
             divergence = data.loss(self.rule, w, h)
-            if update:
-                self.field.coefficients = self.statistics.solve(self.field.coefficients)
+            self.field.coefficients = self.statistics.solve(self.field.coefficients)
             activations.field.scale(torch.full((model.n_components,), scale, device=w.device))
         model._h = activations.field
         model.duration_ = max(model.duration_, points.end)
@@ -220,21 +231,40 @@ def fit_segments(
     for number in range(passes):
         border, total, weight = Border(), 0.0, 0.0
         for points in _in_order(_again(segments)):
+            if learner is None and is_silent(points):
+                collected.add(*_zeros(points, model.n_components))
+                continue
             learner = learner or Learner(model, points)
-            divergence = learner.take(points, 1.0, border=border)
+            divergence = learner.take(points, 1.0, border)
             field = model._fitted()[1]
             assert isinstance(field, HatField)
             border.keep(field)
             total, weight = total + divergence * points.n_points, weight + points.n_points
             if keep_activations and number == passes - 1:
-                collected.add(field)
+                collected.add(field.nodes, field.coefficients.cpu().numpy())
         if learner is None:
             raise PointsError("there are no segments to fit", got=repr(segments))
         trace.add(number + 1, total / max(weight, 1))
     if collected.count:
         model._h = collected.field(model.device)
+    w, h = model._fitted()
+    assert isinstance(w, HatField)
+    peaks = w.coefficients.amax(0).clamp_min(FLOOR)
+    w.scale(1 / peaks)
+    h.scale(peaks)
+    model._learner = learner
     model.n_iter_, model.divergence_curve_ = trace.n_iter, trace.curve
     return model
+
+
+def is_silent(points: PointSet) -> bool:
+    """Return whether no point that has weight is above zero."""
+    return not any(((np.nan_to_num(block.magnitudes) > 0) & (block.weights > 0)).any() for block in points.blocks)
+
+
+def _zeros(points: PointSet, n_components: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    times = np.unique(np.concatenate([block.times for block in points.blocks]))
+    return times[[0, -1]], np.zeros((2, n_components), np.float32)
 
 
 def draw_sample(segments: Iterable[PointSet], draw: np.random.Generator) -> PointSet | None:
@@ -320,22 +350,19 @@ class _Collected:
         self._nodes, self._values = np.empty(1024), np.empty((1024, n_components), np.float32)
         self.count = 0
 
-    def add(self, field: HatField) -> None:
-        """Append a field's nodes; its first may be the one that the segment before ended with, at the same value."""
-        skip = int(self.count > 0 and field.nodes[0] <= self._nodes[self.count - 1])
-        end = self.count + len(field.nodes) - skip
+    def add(self, at: NDArray[np.float64], activations: NDArray[np.float32]) -> None:
+        """Append nodes [M] and values [M, K]; the first may be the one that the segment before ended with."""
+        skip = int(self.count > 0 and at[0] <= self._nodes[self.count - 1])
+        end = self.count + len(at) - skip
         if end > len(self._nodes):
             size = max(2 * len(self._nodes), end)
             nodes, values = np.empty(size), np.empty((size, self._values.shape[1]), np.float32)
             nodes[: self.count], values[: self.count] = self._nodes[: self.count], self._values[: self.count]
             self._nodes, self._values = nodes, values
-        self._nodes[self.count : end] = field.nodes[skip:]
-        self._values[self.count : end] = field.coefficients[skip:].cpu().numpy()
+        self._nodes[self.count : end] = at[skip:]
+        self._values[self.count : end] = activations[skip:]
         self.count = end
 
     def field(self, device: str) -> HatField:
         """Return all of them as one field, which keeps these arrays."""
         return HatField(self._nodes[: self.count], torch.from_numpy(self._values[: self.count]).to(device))
-
-
-_EDGE = 1 + 1e-9

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,15 +30,11 @@ def check_settings(model: INMF) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise ArgumentError(f"{name} must be a whole number", got=repr(value), expected=f">= {least}")
-    if not (np.isfinite(model.power) and model.power > 0):
-        raise ArgumentError("power must be positive", got=model.power)
-    if not (np.isfinite(model.tol) and model.tol >= 0):
-        raise ArgumentError("tol must not be negative", got=model.tol)
-    if not 1 <= model.relaxation <= 2:
-        raise ArgumentError("relaxation is out of range", got=model.relaxation, expected="1 (plain updates) to 2")
+    _real("power", model.power, "must be positive", holds=lambda value: value > 0)
+    _real("tol", model.tol, "must not be negative", holds=lambda value: value >= 0)
+    _real("relaxation", model.relaxation, "is out of range 1 (plain updates) to 2", holds=lambda value: 1 <= value <= 2)
     for name in ("sparsity", "smoothness", "decorrelation"):
-        if not (np.isfinite(getattr(model, name)) and getattr(model, name) >= 0):
-            raise ArgumentError(f"{name} must not be negative", got=getattr(model, name))
+        _real(name, getattr(model, name), "must not be negative", holds=lambda value: value >= 0)
     if model.optimizer not in (None, "mu", "warm", "rprop"):
         raise ArgumentError("no such optimizer", got=repr(model.optimizer), expected="'mu', 'warm', 'rprop' or None")
     if model.negative not in (None, "nearly", "shift"):
@@ -55,3 +52,9 @@ def check_settings(model: INMF) -> None:
     fields.get(parse_choice(model.field)[0])
     if model.time_field != "auto":
         fields.get(parse_choice(model.time_field)[0])
+
+
+def _real(name: str, value: Any, what: str, *, holds: Callable[[float], bool]) -> None:
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or not np.isfinite(value) or not holds(float(value)):
+        raise ArgumentError(f"{name} {what}", got=repr(value), expected="a finite number" if not number else None)

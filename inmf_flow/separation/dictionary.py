@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from inmf_flow.errors import ArgumentError
 from inmf_flow.factorize import INMF, Activations, fit_activations, get_divergence
-from inmf_flow.factorize.model import EDGE, predict_block
+from inmf_flow.factorize.fields import just_above
+from inmf_flow.factorize.model import predict_block
 from inmf_flow.points import PointSet
 from inmf_flow.separation.masks import Mask, source_gains
 
@@ -70,7 +71,7 @@ class Dictionary:
 
         Points that some model has never seen have no say.
         """
-        seen = points.below(self.max_frequency * EDGE)
+        seen = points.below(just_above(self.max_frequency))
         return fit_activations(
             seen,
             self.templates,
@@ -104,7 +105,7 @@ class Dictionary:
             models = []
             for first, last in pairwise(edges):
                 models.append(predict_block(block, w[:, first:last], h[first:last]))
-            unseen = block.frequencies > self.max_frequency * EDGE
+            unseen = block.frequencies > just_above(self.max_frequency)
             for model in models:
                 model[unseen] = 0
             for gains, blocks in zip(source_gains(models, self.power, mask), per_source, strict=True):

@@ -324,3 +324,44 @@ def test_mono_and_stereo_recordings_train_one_dictionary(speech: dict[str, Path]
     parts = [stft.analyze(audio, 16000), stft.analyze(np.stack([audio, 0.5 * audio]), 16000)]
     model = INMF(4, max_iter=50).fit(PointSet.end_to_end(parts))
     assert model.divergence_curve_[-1][1] < 0.5 * model.divergence_curve_[0][1]
+
+
+def test_what_a_model_returns_is_the_callers_own() -> None:
+    points = PointSet.from_grid(np.arange(6) / 10, np.arange(5) * 100.0, np.random.default_rng(0).random((5, 6)) + 0.1)
+    model = INMF(1, field="matrix", max_iter=5).fit(points)
+    f, t = points.blocks[0].frequencies, points.blocks[0].times
+    before = model.predict(points)[0]
+    for table in (model.templates(f), model.activations(t)):
+        table *= 7
+    np.testing.assert_array_equal(model.predict(points)[0], before)
+    found = model.transform(points)
+    kept = found(t).copy()
+    found(t)[:] = 0
+    np.testing.assert_array_equal(found(t), kept)
+
+
+def test_magnitudes_beyond_single_precision_are_refused() -> None:
+    points = PointSet.from_grid([0.0, 0.1], [0.0, 100.0], np.full((2, 2), 1e25))
+    with pytest.raises(PointsError):
+        INMF(1, power=2.0).fit(points)
+
+
+def test_a_block_without_frequencies_joins_others() -> None:
+    points = PointSet.from_grid([0.0, 0.1], [0.0, 100.0], np.ones((2, 2)))
+    empty = PointSet.from_grid([0.0, 0.1], [], np.ones((0, 2)))
+    assert np.isfinite(INMF(1, max_iter=3).fit(points + empty).templates([0.0, 100.0])).all()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"power": "0.5"}, {"tol": None}, {"relaxation": "a"}, {"sparsity": "a"}, {"beta_loss": None}, {"power": True}],
+)
+def test_settings_of_another_type_are_refused_clearly(settings: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError):
+        INMF(2, **settings)
+
+
+def test_beta_next_to_one_is_kullback_leibler() -> None:
+    points = PointSet.from_grid(np.arange(6) / 10, np.arange(5) * 100.0, np.random.default_rng(0).random((5, 6)) + 0.1)
+    near, exact = (INMF(2, beta_loss=beta, max_iter=20).fit(points) for beta in (1 + 1e-9, 1.0))
+    assert near.divergence_curve_ == exact.divergence_curve_

@@ -193,3 +193,36 @@ def test_a_segmented_model_is_saved_and_separates_like_any_other(points: PointSe
     model.save(tmp_path / "voice.safetensors")
     loaded = INMF.load(tmp_path / "voice.safetensors")
     assert loaded.divergence(points) == pytest.approx(model.divergence(points), rel=1e-6)
+
+
+def test_a_fitted_model_goes_on_from_what_it_knows(points: PointSet, tmp_path: Any) -> None:
+    first, last = cut(points, 190)
+    fitted = INMF(**SETTINGS).fit(first)
+    fitted.save(tmp_path / "voice.safetensors")
+    for model in (fitted, INMF.load(tmp_path / "voice.safetensors")):
+        before = [model.divergence(each, model.transform(each)) for each in (first, last)]
+        model.partial_fit(last)
+        after = [model.divergence(each, model.transform(each)) for each in (first, last)]
+        assert after[1] < before[1], "it learns what is new"
+        assert after[0] < 1.3 * before[0], "and keeps what it knew"
+
+
+def test_silence_at_the_beginning_does_no_harm(points: PointSet) -> None:
+    block = points.blocks[0]
+    silence = PointSet.from_grid(block.times, block.frequencies, np.zeros_like(block.magnitudes))
+    plain, delayed = INMF(**SETTINGS), INMF(**SETTINGS).partial_fit(silence)
+    for model in (plain, delayed):
+        model.partial_fit(points)
+    assert np.array_equal(plain.templates(block.frequencies), delayed.templates(block.frequencies))
+    parts = cut(points, 60)
+    first = parts[0].blocks[0]
+    parts[0] = PointSet.from_grid(first.times, first.frequencies, np.zeros_like(first.magnitudes))
+    one_pass = fit_segments(parts, passes=1, **SETTINGS)
+    assert (one_pass.activations(first.times) == 0).all()
+    assert one_pass.activations(parts[1].blocks[0].times).max() > 0
+
+
+def test_templates_of_segments_peak_at_one(points: PointSet) -> None:
+    model = fit_segments(cut(points, 60), **SETTINGS)
+    peaks = model.templates(points.blocks[0].frequencies).max(0)
+    np.testing.assert_allclose(peaks, 1, rtol=1e-5)
