@@ -13,7 +13,8 @@ from torch import Tensor
 
 from inmf_flow.errors import ArgumentError, PointsError
 from inmf_flow.factorize.divergences import EPSILON, Divergence
-from inmf_flow.factorize.grid import GridData, Side
+from inmf_flow.factorize.fields import Side
+from inmf_flow.factorize.grid import GridData
 from inmf_flow.factorize.scattered import ScatteredData
 from inmf_flow.points import Block, GridBlock, PointSet
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from inmf_flow.errors import ArgumentError
 FLOOR = 1e-12
 # Added to both parts of a ratio: far below any weight times a coefficient, far above the least float32.
 _TINY = 1e-30
+
+
+Side = Literal["frequency", "time"]
 
 
 def just_above(frequency: float) -> float:
@@ -40,7 +43,7 @@ class Axis:
         The weighted sum of the data at each coordinate, >= 0, [N]; None where it is not known.
     """
 
-    kind: str
+    kind: Side
     coordinates: NDArray[np.float64]
     low: float
     high: float

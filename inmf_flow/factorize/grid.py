@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from inmf_flow.factorize.divergences import BetaDivergence, Divergence
+from inmf_flow.factorize.fields import Side
 
-Side = Literal["frequency", "time"]
 # Entries of the model that exist at a time: the buffer of an hour would be as large as its data.
 _ENTRIES_AT_ONCE = 1 << 20
 

@@ -88,9 +88,8 @@ def add_parts(
     positive: _Float32s,
     beta: float,
     epsilon: np.float32,
-    want_loss: bool,
-) -> float:
-    """Add both parts of the beta-divergence's gradient by one table; return the divergence if it is wanted, else 0.
+) -> None:
+    """Add both parts of the beta-divergence's gradient by one table.
 
     Févotte & Idier (2011, "Algorithms for nonnegative matrix factorization with the beta-divergence", equation 11)
     give both parts; here their sums run over the points there are.
@@ -112,7 +111,6 @@ def add_parts(
     """
     k_all = mine.shape[1]
     b = np.float32(beta)
-    loss = 0.0
     for r in range(len(rows)):
         row = np.uintp(rows[r])
         a, low, high = mine[row], negative[row], positive[row]
@@ -133,11 +131,6 @@ def add_parts(
             for k in range(k_all):
                 low[k] += n0 * x0[k] + n1 * x1[k] + n2 * x2[k] + n3 * x3[k]
                 high[k] += q0 * x0[k] + q1 * x1[k] + q2 * x2[k] + q3 * x3[k]
-            if want_loss:
-                loss += weights[p] * _value(float(v[p]), float(m0), beta)
-                loss += weights[p + 1] * _value(float(v[p + 1]), float(m1), beta)
-                loss += weights[p + 2] * _value(float(v[p + 2]), float(m2), beta)
-                loss += weights[p + 3] * _value(float(v[p + 3]), float(m3), beta)
             p += 4
         while p < end:
             x = other[np.uintp(others[p])]
@@ -148,10 +141,7 @@ def add_parts(
             for k in range(k_all):
                 low[k] += n * x[k]
                 high[k] += q * x[k]
-            if want_loss:
-                loss += weights[p] * _value(float(v[p]), float(m), beta)
             p += 1
-    return loss
 
 
 def add_parts_narrow(
@@ -167,11 +157,7 @@ def add_parts_narrow(
     beta: float,
     epsilon: np.float32,
 ) -> None:
-    """Do what ``add_parts`` does for 1 to 4 components; those that are not there repeat the last, at 0 in the model.
-
-    The divergence is not for the asking: calls of the logarithm would push the sums out of their registers, and then a
-    pass of its own is faster.
-    """
+    """Do what ``add_parts`` does for 1 to 4 components; those that are not there repeat the last, at 0 in the model."""
     k_all = mine.shape[1]
     i1, i2, i3 = min(1, k_all - 1), min(2, k_all - 1), min(3, k_all - 1)
     b, zero = np.float32(beta), np.float32(0)
@@ -230,7 +216,7 @@ _POINTS = "int64[::1], int32[::1], int32[::1], float32[::1], float32[::1]"
 _TABLE = "float32[:, ::1]"
 _GRADIENT = f"{_POINTS}, {_TABLE}, {_TABLE}, {_TABLE}, {_TABLE}, float64, float32"
 _PASSES: dict[str, tuple[Callable[..., Any], str, dict[str, Any]]] = {
-    "add_parts": (add_parts, f"float64({_GRADIENT}, boolean)", _REORDERED),
+    "add_parts": (add_parts, f"void({_GRADIENT})", _REORDERED),
     "add_parts_narrow": (add_parts_narrow, f"void({_GRADIENT})", _OPTIONS),
     "weighted_loss": (weighted_loss, f"float64({_POINTS}, {_TABLE}, {_TABLE}, float64, float32)", _REORDERED),
 }

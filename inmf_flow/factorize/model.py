@@ -58,7 +58,8 @@ class INMF:
     max_iter
         Most iterations; by default 300 multiplicative updates, 30 refinements of a warm start, or 1000 of ``rprop``.
     tol
-        Stop when ten iterations improve the divergence by less than this share of it; 0 never stops early.
+        Stop when ten iterations (one of a warm start) improve the divergence by less than this share of it; 0 never
+        stops early.
     random_state
         Seed of the start; equal seeds give equal models on one machine's CPU, with as many threads.
     weights

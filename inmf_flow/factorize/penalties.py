@@ -10,7 +10,7 @@ from torch import Tensor
 
 from inmf_flow.factorize.data import Data
 from inmf_flow.factorize.divergences import BetaDivergence, Divergence
-from inmf_flow.factorize.grid import Side
+from inmf_flow.factorize.fields import Side
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inmf_flow.errors import ArgumentError
 from inmf_flow.factorize.divergences import EPSILON, BetaDivergence, Divergence
+from inmf_flow.factorize.fields import Side
 
-Side = Literal["frequency", "time"]
 # Up to so many components the compiled pass keeps its sums in registers.
 _NARROW = 4
 # Points that torch gathers at a time: bounds the [points, K] copies.
@@ -72,30 +72,7 @@ class ScatteredData:
         self.frequency_rows, self.time_rows = (torch.from_numpy(rows[order]).to(device) for rows in (f, t))
         self._n_rows = tuple(int(rows.max(initial=-1)) + 1 for rows in (f, t))
 
-    @classmethod
-    def from_arrays(
-        cls,
-        v: ArrayLike,
-        weights: ArrayLike,
-        frequency_rows: ArrayLike,
-        time_rows: ArrayLike,
-        device: str = "cpu",
-    ) -> ScatteredData:
-        """Return points from NumPy arrays (or lists), which are copied."""
-        floats = [torch.from_numpy(np.array(part, np.float32)).to(device) for part in (v, weights)]
-        rows = [torch.from_numpy(np.array(part, np.int64)).to(device) for part in (frequency_rows, time_rows)]
-        return cls(floats[0], floats[1], rows[0], rows[1])
-
-    def add_parts(
-        self,
-        divergence: Divergence,
-        w: Tensor,
-        h: Tensor,
-        side: Side,
-        out: tuple[Tensor, Tensor],
-        *,
-        want_loss: bool = False,
-    ) -> float | None:
+    def add_parts(self, divergence: Divergence, w: Tensor, h: Tensor, side: Side, out: tuple[Tensor, Tensor]) -> None:
         """Add the two parts of the gradient by the templates or the activations to ``out``.
 
         Parameters
@@ -106,16 +83,14 @@ class ScatteredData:
             By which of the two to derive.
         out
             The sums of the part that is subtracted and of the one that is added, each shaped as that table.
-        want_loss
-            Also return the weighted sum of the divergence at these tables, often for less than ``loss`` takes.
         """
         mine, other = (w, h) if side == "frequency" else (h, w)
-        narrow = 1 <= mine.shape[1] <= _NARROW
         compiled = None
         if self._suit_kernels(divergence, w, h, *out) and all(part.shape == mine.shape for part in out):
-            compiled = _compiled("add_parts_narrow" if narrow else "add_parts")
+            compiled = _compiled("add_parts_narrow" if 1 <= mine.shape[1] <= _NARROW else "add_parts")
         if compiled is None:
-            return self._add_parts_by_torch(divergence, w, h, side, out, want_loss)
+            self._add_parts_by_torch(divergence, w, h, side, out)
+            return
         assert isinstance(divergence, BetaDivergence)
         # The kernel wants rows of memory; a transposed table, or an output that is one, goes through a copy.
         sums = [
@@ -123,17 +98,10 @@ class ScatteredData:
             for part in out
         ]
         tables = [_array(table) for table in (mine, other, *sums)]
-        beta = float(divergence.beta)
-        arguments = (*self._runs(side), *tables, beta, np.float32(self.offset))
-        # Few sums stay in registers only where no power or logarithm is called, and powers cost more than a pass.
-        fused = want_loss and not narrow and beta in (0.0, 1.0, 2.0)
-        loss = compiled(*arguments) if narrow else compiled(*arguments, fused)
+        compiled(*self._runs(side), *tables, float(divergence.beta), np.float32(self.offset))
         for target, part in zip(out, sums, strict=True):
             if part is not target:
                 target.add_(part)
-        if want_loss:
-            return float(loss) if fused else self.loss(divergence, w, h)
-        return None
 
     def sums(self, side: Side, under: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the weighted sums of the data and of the weights alone at the first rows of a table.
@@ -164,14 +132,11 @@ class ScatteredData:
         return total
 
     def _add_parts_by_torch(
-        self, divergence: Divergence, w: Tensor, h: Tensor, side: Side, out: tuple[Tensor, Tensor], want_loss: bool
-    ) -> float | None:
+        self, divergence: Divergence, w: Tensor, h: Tensor, side: Side, out: tuple[Tensor, Tensor]
+    ) -> None:
         all_rows = self.frequency_rows if side == "frequency" else self.time_rows
-        loss = 0.0
         for v, weights, wp, hp, part in self._gathered(w, h):
             model = (wp * hp).sum(1).add_(self.offset)
-            if want_loss:
-                loss += _weighted_sum(divergence.value(v, model), weights)
             positive = divergence.positive_part(v, model)
             positive = weights if positive is None else positive * weights
             negative = divergence.negative_part(v, model, out=torch.empty_like(v)) * weights
@@ -180,7 +145,6 @@ class ScatteredData:
             rows = all_rows[part].long()
             out[0].index_add_(0, rows, other * negative[:, None])
             out[1].index_add_(0, rows, other * positive[:, None])
-        return loss if want_loss else None
 
     def _gathered(self, w: Tensor, h: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, slice]]:
         """Yield data, weights, templates and activations of as many points as are gathered at a time, and which."""

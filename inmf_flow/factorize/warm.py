@@ -47,6 +47,8 @@ _LEAST_WEIGHT = 1e-3
 # A function's peak over its gain, where softplus is nearly the identity; and the least output that is regressed on.
 _PEAK, _LEAST_OUTPUT = 4.0, -7.0
 _HALVINGS = 4
+# A kernel lasts for one more step for so many networks.
+_NETWORKS_A_KERNEL = 4
 _SIDES: tuple[Side, Side] = ("frequency", "time")
 
 
@@ -154,6 +156,7 @@ class _Network:
         self.first, self.end = field.lazy_layers(min(self.n, _MOST_ROWS))
         self.x = field.trunk(field.prepare(coordinates), self.first)
         self._kernel: _Kernel | None = None
+        self._age = 0
         self._damping = _REFINING_DAMPING if self.first else _FULL_REFINING_DAMPING
 
     def outputs(self) -> Tensor:
@@ -242,8 +245,12 @@ class _Network:
         negative, positive = (part.T / data.weight for part in data.parts(divergence, tables[0], tables[1], self.side))
         curvature = positive * tables[i].T
         linear, pool = self._linearize(curvature, _MOST_ROWS)
-        # Where all layers move, so does the kernel.
-        if self._kernel is None or not self.first or self.n > _MOST_ROWS:
+        # Where all layers move, so does the kernel: it is made anew as often as it costs no more than the passes over
+        # the points, whose cost does not grow with the number of networks.
+        self._age += 1
+        stale = not self.first and self._age > len(self.field.gain) // _NETWORKS_A_KERNEL
+        if self._kernel is None or stale or self.n > _MOST_ROWS:
+            self._age = 0
             curvature = pool(curvature)
             self._kernel = _Kernel(linear, _evened(curvature))
             self._kernel.level = curvature.mean(1, keepdim=True).clamp_min(torch.finfo(curvature.dtype).tiny)

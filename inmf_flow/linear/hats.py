@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inmf_flow.errors import ArgumentError
-from inmf_flow.factorize.fields import Axis
+from inmf_flow.factorize.fields import Axis, Side
 from inmf_flow.factorize.hat import place_nodes
 from inmf_flow.registry import parse_choice
 
@@ -96,7 +96,7 @@ class Hats:
 
 
 def choose_nodes(
-    choice: str | Mapping[str, Any], coordinates: Float64, kind: str, n_points: int, n_functions: int
+    choice: str | Mapping[str, Any], coordinates: Float64, kind: Side, n_points: int, n_functions: int
 ) -> Float64:
     """Return the nodes of a field.
 

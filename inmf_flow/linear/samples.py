@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from inmf_flow.errors import PointsError
+from inmf_flow.factorize.fields import Side
 from inmf_flow.linear.hats import Float64
 from inmf_flow.points import Block, GridBlock, PointSet
 from inmf_flow.points.cells import cell_widths
 
-Side = Literal["frequency", "time"]
 # Scattered points whose products are made at a time: bounds the [points, J, J] copies.
 _POINTS_AT_ONCE = 1 << 14
 

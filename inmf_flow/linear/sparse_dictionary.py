@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from inmf_flow.errors import ArgumentError
+from inmf_flow.factorize.fields import Side
 from inmf_flow.linear.functional_pca import find_components, fit_functions
 from inmf_flow.linear.hats import Float64, Hats
 from inmf_flow.linear.model import LinearModel, Metric, Scores
-from inmf_flow.linear.samples import Samples, Side
+from inmf_flow.linear.samples import Samples
 from inmf_flow.points import PointSet
 
 # Passes over atoms or codes within one iteration. Each lowers the objective: none need be waited out.

@@ -69,7 +69,13 @@ def make(n_points: int, k: int, shape: tuple[int, int] = (23, 31), seed: int = 0
 
 
 def build(case: SimpleNamespace) -> ScatteredData:
-    return ScatteredData.from_arrays(case.v, case.weights, case.f, case.t)
+    return from_arrays(case.v, case.weights, case.f, case.t)
+
+
+def from_arrays(v: Any, weights: Any, f: Any, t: Any) -> ScatteredData:
+    floats = [torch.from_numpy(np.array(part, np.float32)) for part in (v, weights)]
+    rows = [torch.from_numpy(np.array(part, np.int64)) for part in (f, t)]
+    return ScatteredData(floats[0], floats[1], rows[0], rows[1])
 
 
 def parts(data: ScatteredData, divergence: Divergence, case: SimpleNamespace, side: Any) -> tuple[NDArray[Any], ...]:
@@ -176,20 +182,6 @@ def test_every_run_gives_the_same_bits(k: int) -> None:
         assert first_loss == second_loss
 
 
-@pytest.mark.parametrize("divergence", [*map(BetaDivergence, BETAS), SquaredLogs(), Unlisted(1.0)])
-@pytest.mark.parametrize("k", [2, 7])
-def test_the_loss_comes_with_the_parts(divergence: Divergence, k: int) -> None:
-    case = make(300, k)
-    data = build(case)
-    for side in SIDES:
-        like = case.w if side == "frequency" else case.h
-        plain, asked = ((torch.zeros_like(like), torch.zeros_like(like)) for _ in range(2))
-        assert data.add_parts(divergence, case.w, case.h, side, plain) is None  # type: ignore[arg-type]
-        loss = data.add_parts(divergence, case.w, case.h, side, asked, want_loss=True)  # type: ignore[arg-type]
-        assert loss == pytest.approx(data.loss(divergence, case.w, case.h), rel=1e-6)
-        assert all(torch.equal(a, b) for a, b in zip(plain, asked, strict=True))
-
-
 def test_divergences_that_the_kernels_do_not_know_are_asked_themselves() -> None:
     case = make(200, 3)
     data = build(case)
@@ -250,7 +242,7 @@ def test_points_outside_the_tables_are_an_error() -> None:
 def test_arrays_that_do_not_fit_are_an_error(change: dict[str, Any]) -> None:
     arrays = {"v": [1.0, 2.0], "weights": [1.0, 2.0], "f": [0, 1], "t": [0, 1]} | change
     with pytest.raises(ArgumentError, match="got"):
-        ScatteredData.from_arrays(*arrays.values())
+        from_arrays(*arrays.values())
 
 
 _PROGRAM = """
@@ -260,7 +252,7 @@ import torch
 from inmf_flow.factorize import BetaDivergence
 from inmf_flow.factorize.scattered import ScatteredData
 assert "numba" not in sys.modules
-data = ScatteredData.from_arrays([1.0, 2.0], [1.0, 1.0], [0, 1], [1, 1])
+data = ScatteredData(torch.tensor([1.0, 2.0]), torch.ones(2), torch.tensor([0, 1]), torch.tensor([1, 1]))
 assert "numba" not in sys.modules
 print(data.loss(BetaDivergence(2.0), torch.ones(2, 2), torch.ones(2, 2)))
 assert "numba" in sys.modules
