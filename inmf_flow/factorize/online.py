@@ -252,7 +252,6 @@ def fit_segments(
     peaks = w.coefficients.amax(0).clamp_min(FLOOR)
     w.scale(1 / peaks)
     h.scale(peaks)
-    model._learner = learner
     model.n_iter_, model.divergence_curve_ = trace.n_iter, trace.curve
     return model
 

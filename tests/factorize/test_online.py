@@ -226,3 +226,12 @@ def test_templates_of_segments_peak_at_one(points: PointSet) -> None:
     model = fit_segments(cut(points, 60), **SETTINGS)
     peaks = model.templates(points.blocks[0].frequencies).max(0)
     np.testing.assert_allclose(peaks, 1, rtol=1e-5)
+
+
+def test_a_segmented_model_takes_more_points(points: PointSet) -> None:
+    first, last = cut(points, 190)
+    model = fit_segments(cut(first, 60), **SETTINGS)
+    before = model.divergence(last, model.transform(last))
+    model.partial_fit(last)
+    assert model.divergence(last, model.transform(last)) < before
+    assert model.divergence(first, model.transform(first)) < 0.1
