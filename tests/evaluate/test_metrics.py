@@ -61,8 +61,9 @@ def test_si_sdr_is_what_fast_bss_eval_gives(seed, length, noise):
         torch.tensor(estimates), torch.tensor(references), zero_mean=False, pairwise=False
     )
     got = si_sdr(references, estimates)
-    np.testing.assert_allclose(got, -aligned.numpy(), atol=1e-6)
-    assert got.mean() <= expected.numpy().mean() + 1e-6  # that one may permute
+    # Near 100 dB the error's energy is a difference of nearly equal numbers, in either way of computing it.
+    np.testing.assert_allclose(got, -aligned.numpy(), atol=1e-4)
+    assert got.mean() <= expected.numpy().mean() + 1e-4  # that one may permute
 
 
 @given(

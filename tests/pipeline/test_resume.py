@@ -218,7 +218,8 @@ def test_a_result_that_was_changed_at_equal_length_is_made_again(
     before = project.results()
     path = project.output / name
     data = bytearray(before[name])
-    data[-40] ^= 1
+    # In the table, the first digit of the last number: the last digit of one may not change what it is.
+    data[data.rindex(b",") + 1 if name.endswith(".csv") else -40] ^= 1
     path.write_bytes(data)
     project.run()
     assert project.results() == before

@@ -72,7 +72,7 @@ def test_it_is_json_of_its_dialect() -> None:
 
 
 def test_every_key_is_described() -> None:
-    choices = {"toy", "lossy", "hat", "matrix", "network"}
+    choices = {"toy", "lossy", "grid", "hat", "matrix", "network", "siren"}
     for path, inner in all_properties(pipeline_schema()):
         assert inner.get("description") or path.rpartition(".")[2] in choices, path
 

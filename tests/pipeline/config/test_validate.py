@@ -120,11 +120,13 @@ def test_the_error_carries_its_problems_through_pickle(load: Load, tmp_path: Pat
         ),
         (
             "fit: {field: hatt}",
-            "14: no field named 'hatt' is installed, expected 'hat', 'matrix' or 'network', did you mean 'hat'?",
+            "14: no field named 'hatt' is installed, expected 'grid', 'hat', 'matrix', 'network' or 'siren', "
+            "did you mean 'hat'?",
         ),
         (
             "fit: {field: {netwrk: {}}}",
-            "15: no field named 'netwrk' is installed, expected 'hat', 'matrix' or 'network', did you mean 'network'?",
+            "15: no field named 'netwrk' is installed, expected 'grid', 'hat', 'matrix', 'network' or 'siren', "
+            "did you mean 'network'?",
         ),
         (
             "fit: {field: {hat: 3}}",
@@ -133,7 +135,7 @@ def test_the_error_carries_its_problems_through_pickle(load: Load, tmp_path: Pat
         ),
         (
             "fit: {time_field: xyz}",
-            "19: no field named 'xyz' is installed, expected 'auto', 'hat', 'matrix' or 'network'",
+            "19: no field named 'xyz' is installed, expected 'auto', 'grid', 'hat', 'matrix', 'network' or 'siren'",
         ),
         (
             "fit: {beta_loss: kl}",
