@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 
 from inmf_flow.errors import ArgumentError
-from inmf_flow.factorize.batch_updates import BatchUpdates, Clip
+from inmf_flow.factorize.batch_clips import Clip
+from inmf_flow.factorize.batch_updates import BatchUpdates
 from inmf_flow.factorize.data import GridData, prepare_data
 from inmf_flow.factorize.divergences import get_divergence
 from inmf_flow.factorize.fields import Field
 from inmf_flow.factorize.hat import HatBasis, HatField
 from inmf_flow.factorize.model import INMF
-from inmf_flow.factorize.solvers import _CHECK_EVERY, RELAXATION, Trace
+from inmf_flow.factorize.settings import axes_of
+from inmf_flow.factorize.solvers import CHECK_EVERY, RELAXATION, Trace
 from inmf_flow.points import GridBlock, PointSet
 from inmf_flow.registry import fields, parse_choice
 
@@ -141,7 +143,7 @@ class _Running:
         settings = models[0]
         assert settings.max_iter is not None
         iterations = settings.max_iter
-        self._looks = [*range(0, iterations, _CHECK_EVERY), iterations]
+        self._looks = [*range(0, iterations, CHECK_EVERY), iterations]
         divergence = get_divergence(settings.beta_loss)
         clips = [start.clip for start in starts]
         where = torch.device(device)
@@ -226,7 +228,8 @@ def _workers(device: torch.device) -> Iterator[Callable[..., Iterable[_Start]]]:
 def _start(model: INMF, points: PointSet) -> _Start:
     """Return a clip where `INMF.fit` begins; what the model has seen is noted in it."""
     data = prepare_data(points, model.power, model.weights, "cpu")
-    axes = model._axes(data, points)
+    axes, model.max_frequency_ = axes_of(data, points)
+    model.duration_ = points.end
     w, h, _ = model._bind(data, axes, np.random.default_rng(model.random_state), None, None)
     assert isinstance(w.field, HatField)
     assert isinstance(h.field, HatField)

@@ -4,90 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from inmf_flow.factorize.batch_clips import Basis, Clip
 from inmf_flow.factorize.data import Side
 from inmf_flow.factorize.divergences import EPSILON, BetaDivergence, Divergence
-from inmf_flow.factorize.fields import _TINY, FLOOR
-from inmf_flow.factorize.solvers import _CHECK_EVERY, _MOST_GROWTH
+from inmf_flow.factorize.fields import FLOOR, TINY
+from inmf_flow.factorize.solvers import CHECK_EVERY, MOST_GROWTH
 
 # Looks at the divergence between two at which the host asks whether all clips have settled: asking empties the queue.
 _CHECKS_A_SYNC = 5
 # Entries of the model that exist at a time where the divergence is summed.
 _LOSS_ENTRIES = {"cpu": 1 << 20, "cuda": 1 << 24}
-
-
-@dataclass
-class Clip:
-    """One grid at its start, without coordinates that have no weight.
-
-    Attributes
-    ----------
-    v, mask
-        Data + 1e-8, and 1 where a point is present, else 0 (None: all are), [F, T].
-    frequency_weights, time_weights
-        Of the axes, [F] and [T].
-    weight
-        Sum of all points' weights.
-    nodes, shares
-        The two nodes that each frequency lies between, and their shares in it, [F, 2].
-    templates, activations
-        Coefficients [M, K] of the nodes, and values [T, K].
-    """
-
-    v: Tensor
-    mask: Tensor | None
-    frequency_weights: Tensor
-    time_weights: Tensor
-    weight: float
-    nodes: Tensor
-    shares: Tensor
-    templates: Tensor
-    activations: Tensor
-
-
-class _Basis:
-    """Templates at the frequencies from coefficients, [B, M, K] to [B, F, K], and the transpose of that.
-
-    Interpolation gathers two nodes a frequency. Its transpose would have to add up with atomics, in any order: a dense
-    product gives equal bits every time, and where all clips have the same nodes they share its matrix.
-    """
-
-    def __init__(self, clips: Sequence[Clip], shape: tuple[int, int, int], device: torch.device) -> None:
-        b, f, m = shape
-        nodes = torch.zeros(b, f, 2, dtype=torch.int64)
-        # A frequency that a clip lacks has the value of its first node: of the data's size, so nothing overflows.
-        shares = torch.tensor([1.0, 0.0]).repeat(b, f, 1)
-        for row, clip in enumerate(clips):
-            nodes[row, : len(clip.nodes)], shares[row, : len(clip.nodes)] = clip.nodes, clip.shares
-        alike = bool((nodes == nodes[:1]).all() and (shares == shares[:1]).all())
-        own = torch.arange(m)
-        self.identity = f == m and alike and bool((nodes[0, :, 0] == own).all() and (shares[0, :, 0] == 1).all())
-        if self.identity:
-            return
-        nodes, shares = nodes.to(device), shares.to(device)
-        matrix = torch.zeros(1 if alike else b, m, f, device=device)
-        for column in (0, 1):
-            at, values = nodes[: len(matrix), None, :, column], shares[: len(matrix), None, :, column]
-            matrix.scatter_add_(1, at, values)
-        self._transposed = matrix.expand(b, m, f)
-        flat = (nodes + m * torch.arange(b, device=device)[:, None, None]).reshape(-1, 2)
-        self._rows = flat[:, 0].contiguous(), flat[:, 1].contiguous()
-        self._shares = shares[..., :1].contiguous(), shares[..., 1:].contiguous()
-
-    def values(self, coefficients: Tensor, out: Tensor, spare: Tensor) -> Tensor:
-        if self.identity:
-            return coefficients
-        table = coefficients.flatten(0, 1)
-        torch.index_select(table, 0, self._rows[0], out=out.flatten(0, 1))
-        torch.index_select(table, 0, self._rows[1], out=spare.flatten(0, 1))
-        return out.mul_(self._shares[0]).addcmul_(spare, self._shares[1])
-
-    def adjoint(self, values: Tensor) -> Tensor:
-        return values if self.identity else torch.bmm(self._transposed, values)
 
 
 class _Factor:
@@ -113,14 +43,14 @@ class _Factor:
     def extrapolate(self, momentum: Tensor) -> None:
         """Go on along the last relative change of the coefficients by a share of it, [B, 1, 1]."""
         growth = torch.div(self.coefficients, self.before, out=self._spare).sub_(1).mul_(momentum).add_(1)
-        growth.clamp_(max=_MOST_GROWTH)
+        growth.clamp_(max=MOST_GROWTH)
         self.before.copy_(self.coefficients)
         self.coefficients.mul_(growth).clamp_(min=FLOOR)
 
     def update(self, parts: tuple[Tensor, Tensor], exponent: float, frozen: Tensor | None) -> None:
         """Multiply by the ratio of both parts, but where a clip is frozen, bool [B, 1, 1]."""
         negative, positive = parts
-        ratio = torch.add(negative, _TINY, out=self._spare).div_(positive + _TINY)
+        ratio = torch.add(negative, TINY, out=self._spare).div_(positive + TINY)
         if exponent != 1:
             ratio.pow_(exponent)
         ratio[..., self.k :].fill_(1)
@@ -176,7 +106,7 @@ class BatchUpdates:
         self.w = _Factor([clip.templates for clip in clips], width, 1.0, device)
         rows = [torch.cat([clip.activations, torch.ones(t - len(clip.activations), k)]) for clip in clips]
         self.h = _Factor(rows, width, EPSILON, device)
-        self._basis = _Basis(clips, (b, f, self.w.coefficients.shape[1]), device)
+        self._basis = Basis(clips, (b, f, self.w.coefficients.shape[1]), device)
         self._table, self._spare = (torch.empty(b, f, width, device=device) for _ in range(2))
         self._weighted_h = torch.empty(b, t, width, device=device)
         # Divergences whose added part is 1 everywhere say so by None.
@@ -207,7 +137,7 @@ class BatchUpdates:
 
     def run(self, max_iter: int) -> Tensor:
         """Return the weighted mean divergence at the start, at every tenth iteration and at the last, [C, B]."""
-        periods, rest = divmod(max_iter, _CHECK_EVERY)
+        periods, rest = divmod(max_iter, CHECK_EVERY)
         with torch.no_grad(), self._tf32(self._precision == "tf32"):
             self.values()
             start = self._loss()
@@ -251,7 +181,7 @@ class BatchUpdates:
             return None
         return graph.replay
 
-    def _period(self, iterations: int = _CHECK_EVERY) -> None:
+    def _period(self, iterations: int = CHECK_EVERY) -> None:
         frozen = ~self._active[:, None, None] if self._tol > 0 else None
         for _ in range(iterations):
             if self._most > 0:

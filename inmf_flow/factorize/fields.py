@@ -16,7 +16,7 @@ from inmf_flow.errors import ArgumentError
 # Coefficients are kept above this (data have mean 1): a zero could never grow again, and smaller ones become denormal.
 FLOOR = 1e-12
 # Added to both parts of a ratio: far below any weight times a coefficient, far above the least float32.
-_TINY = 1e-30
+TINY = 1e-30
 
 
 Side = Literal["frequency", "time"]
@@ -149,4 +149,4 @@ class LinearField(Field):
         if signed:
             positive = positive - negative.clamp_max(0)
             negative = negative.clamp_min(0)
-        return (negative + _TINY).div_(positive + _TINY)
+        return (negative + TINY).div_(positive + TINY)

@@ -16,11 +16,10 @@ from inmf_flow.factorize.activations import Activations, fit_activations
 from inmf_flow.factorize.data import Data, prepare_data
 from inmf_flow.factorize.divergences import EPSILON, get_divergence
 from inmf_flow.factorize.fields import Axis, Field, LinearField, just_above
-from inmf_flow.factorize.neural import NeuralField
 from inmf_flow.factorize.online import Learner, is_silent
 from inmf_flow.factorize.penalties import Penalties
 from inmf_flow.factorize.penalties import Weights as PenaltyWeights
-from inmf_flow.factorize.settings import check_settings
+from inmf_flow.factorize.settings import axes_of, check_settings, choose_optimizer, fixed_components
 from inmf_flow.factorize.solvers import RELAXATION, Bound, Rules, Trace, fit_multiplicative, fit_rprop
 from inmf_flow.factorize.start import set_activations, set_templates, start
 from inmf_flow.factorize.warm import fit_warm
@@ -181,19 +180,20 @@ class INMF:
         """
         self._learner = None
         data = prepare_data(points, self.power, self.weights, self.device, negative=self.negative)
-        axes = self._axes(data, points)
+        axes, max_frequency = axes_of(data, points)
         best: tuple[float, Trace, Field, Field] | None = None
         kept: torch.Tensor | None = None
         for number in range(self.n_init):
             random = np.random.default_rng(self.random_state + number)
             w, h, given = self._bind(data, axes, random, templates, activations)
-            kept = self._fixed(fixed, given)
+            kept = fixed_components(self, fixed, given)
             trace = self._solve(data, w, h, axes, random, kept)
             if best is None or trace.curve[-1][1] < best[0]:
                 best = trace.curve[-1][1], trace, w.field, h.field
         assert best is not None
         _, trace, self._w, self._h = best
         _normalize(data, self._w, self._h, kept)
+        self.max_frequency_, self.duration_ = max_frequency, points.end
         self.n_iter_, self.divergence_curve_ = trace.n_iter, trace.curve
         return self
 
@@ -225,20 +225,6 @@ class INMF:
         self._learner.take(points, forgetting)
         return self
 
-    def _axes(self, data: Data, points: PointSet) -> tuple[Axis, Axis]:
-        """Return the axes that fields are made for, and note what the model has seen."""
-        known = data.known("frequency")
-        # 0 where no point has weight; a row of missing points alone was not seen either.
-        self.max_frequency_ = min(points.max_frequency, float(known[-1]))
-        self.duration_ = points.end
-        top = self.max_frequency_ or float(data.frequencies[-1])
-        low = min(0.0, float(data.frequencies[0]))
-        times = data.known("time")
-        return (
-            Axis("frequency", known, low, top, data.mass("frequency")),
-            Axis("time", times, min(0.0, float(data.times[0])), self.duration_, data.mass("time")),
-        )
-
     def _bind(
         self, data: Data, axes: tuple[Axis, Axis], random: np.random.Generator, templates: Any, activations: Any
     ) -> tuple[Bound, Bound, int]:
@@ -248,7 +234,7 @@ class INMF:
             time = "matrix" if data.apart else self.field
         w, h = self._build(self.field, axes[0], random), self._build(time, axes[1], random)
         bound = Bound(w, w.prepare(data.frequencies)), Bound(h, h.prepare(data.times))
-        optimizer = self._optimizer(w, h)
+        optimizer = choose_optimizer(self, w, h)
         if optimizer == "mu":
             start(data, *bound, self.init, self.power, random)
         elif optimizer == "rprop":
@@ -269,37 +255,6 @@ class INMF:
             options = {}
         return cls.build(axis, self.n_components, options, random, self.device)
 
-    def _optimizer(self, w: Field, h: Field) -> str:
-        linear = isinstance(w, LinearField) and isinstance(h, LinearField)
-        warm = not linear and all(isinstance(side, LinearField | NeuralField) for side in (w, h))
-        if self.optimizer == "mu" and not linear:
-            raise ArgumentError(
-                "multiplicative updates fit linear fields only",
-                got=f"field={self.field!r}, time_field={self.time_field!r}",
-                expected="hat or matrix",
-                hint="Use optimizer='warm' or 'rprop'.",
-            )
-        if self.optimizer == "warm" and not warm:
-            raise ArgumentError(
-                "a warm start is for the package's neural fields, with linear ones or each other",
-                got=f"field={self.field!r}, time_field={self.time_field!r}",
-                hint="Use optimizer='mu'." if linear else "Use optimizer='rprop'.",
-            )
-        return self.optimizer or ("mu" if linear else "warm" if warm else "rprop")
-
-    def _fixed(self, fixed: bool | Sequence[bool], given: int) -> torch.Tensor | None:
-        """Return which components' templates stay as they are, bool [K], or None."""
-        flags = np.asarray(fixed, bool)
-        if not flags.any():
-            return None
-        if flags.ndim and flags.shape != (given,):
-            raise ArgumentError("fixed does not fit the templates", got=flags.shape, expected=f"({given},), or True")
-        if not given:
-            raise ArgumentError("there are no templates to fix", got=f"fixed={fixed!r}", hint="Give templates=...")
-        result = torch.zeros(self.n_components, dtype=torch.bool)
-        result[:given] = torch.from_numpy(np.broadcast_to(flags, given).copy())
-        return result.to(self.device)
-
     def _solve(
         self,
         data: Data,
@@ -309,7 +264,7 @@ class INMF:
         random: np.random.Generator,
         fixed: torch.Tensor | None,
     ) -> Trace:
-        optimizer = self._optimizer(w.field, h.field)
+        optimizer = choose_optimizer(self, w.field, h.field)
         iterations = self.max_iter or _DEFAULT_ITERATIONS[optimizer]
         amounts = PenaltyWeights(self.sparsity, self.smoothness, self.decorrelation)
         penalties = Penalties(amounts, data) if amounts else None

@@ -1,15 +1,20 @@
-"""What the settings of a model may be."""
+"""What the settings of a model may be, and what they come to for given points and fields."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from inmf_flow.errors import ArgumentError
+from inmf_flow.factorize.data import Data
 from inmf_flow.factorize.divergences import BetaDivergence, get_divergence
+from inmf_flow.factorize.fields import Axis, Field, LinearField
+from inmf_flow.factorize.neural import NeuralField
 from inmf_flow.factorize.start import parse_init
+from inmf_flow.points import PointSet
 from inmf_flow.registry import fields, parse_choice
 
 if TYPE_CHECKING:
@@ -52,6 +57,55 @@ def check_settings(model: INMF) -> None:
     fields.get(parse_choice(model.field)[0])
     if model.time_field != "auto":
         fields.get(parse_choice(model.time_field)[0])
+
+
+def choose_optimizer(model: INMF, w: Field, h: Field) -> str:
+    """Return the optimizer that is asked for, or the one that suits the fields; refuse one that cannot fit them."""
+    linear = isinstance(w, LinearField) and isinstance(h, LinearField)
+    warm = not linear and all(isinstance(side, LinearField | NeuralField) for side in (w, h))
+    if model.optimizer == "mu" and not linear:
+        raise ArgumentError(
+            "multiplicative updates fit linear fields only",
+            got=f"field={model.field!r}, time_field={model.time_field!r}",
+            expected="hat or matrix",
+            hint="Use optimizer='warm' or 'rprop'.",
+        )
+    if model.optimizer == "warm" and not warm:
+        raise ArgumentError(
+            "a warm start is for the package's neural fields, with linear ones or each other",
+            got=f"field={model.field!r}, time_field={model.time_field!r}",
+            hint="Use optimizer='mu'." if linear else "Use optimizer='rprop'.",
+        )
+    return model.optimizer or ("mu" if linear else "warm" if warm else "rprop")
+
+
+def fixed_components(model: INMF, fixed: bool | Sequence[bool], given: int) -> torch.Tensor | None:
+    """Return which components' templates stay as they are, bool [K], or None."""
+    flags = np.asarray(fixed, bool)
+    if not flags.any():
+        return None
+    if flags.ndim and flags.shape != (given,):
+        raise ArgumentError("fixed does not fit the templates", got=flags.shape, expected=f"({given},), or True")
+    if not given:
+        raise ArgumentError("there are no templates to fix", got=f"fixed={fixed!r}", hint="Give templates=...")
+    result = torch.zeros(model.n_components, dtype=torch.bool)
+    result[:given] = torch.from_numpy(np.broadcast_to(flags, given).copy())
+    return result.to(model.device)
+
+
+def axes_of(data: Data, points: PointSet) -> tuple[tuple[Axis, Axis], float]:
+    """Return the axes of templates and activations, and hertz of the highest frequency that the points show.
+
+    That is 0 where no point has weight; a row of missing points alone was not seen either.
+    """
+    known, times = data.known("frequency"), data.known("time")
+    max_frequency = min(points.max_frequency, float(known[-1]))
+    top, low = max_frequency or float(data.frequencies[-1]), min(0.0, float(data.frequencies[0]))
+    frequency = Axis("frequency", known, low, top, data.mass("frequency"))
+    return (
+        frequency,
+        Axis("time", times, min(0.0, float(data.times[0])), points.end, data.mass("time")),
+    ), max_frequency
 
 
 def _real(name: str, value: Any, what: str, *, holds: Callable[[float], bool]) -> None:

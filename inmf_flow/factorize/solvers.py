@@ -18,11 +18,11 @@ from inmf_flow.factorize.penalties import Penalties
 #: 1 + the largest share of the last change that is added by extrapolation: 1 is plain multiplicative updates.
 RELAXATION = 1.9
 # The divergence costs as much as an update: it is looked at this often.
-_CHECK_EVERY = 10
+CHECK_EVERY = 10
 # Rprop's divergence is not monotone: only this many checks without a better one count as settled.
 _RPROP_PATIENCE = 5
 # A coefficient may grow by extrapolation up to this factor: one that comes up from the floor must not overshoot.
-_MOST_GROWTH = 10.0
+MOST_GROWTH = 10.0
 
 
 @dataclass
@@ -99,7 +99,7 @@ class _Factor:
         """Go on along the last relative change of the coefficients: below 1 it leaves them positive."""
         self.last = self.field.coefficients
         if momentum > 0:
-            growth = (self.last / self.before).sub_(1).mul_(momentum).add_(1).clamp_(max=_MOST_GROWTH)
+            growth = (self.last / self.before).sub_(1).mul_(momentum).add_(1).clamp_(max=MOST_GROWTH)
             self._put(growth.mul_(self.last).clamp_(min=FLOOR))
 
     def update(self, parts: tuple[Tensor, Tensor], exponent: float, signed: bool) -> None:
@@ -163,7 +163,7 @@ def fit_multiplicative(
                 if rules.penalties is not None:
                     parts = rules.penalties.add_parts(w, h, factor.side, parts)
                 factor.update(parts, exponent, rules.signed)
-            if iteration % _CHECK_EVERY and iteration != max_iter:
+            if iteration % CHECK_EVERY and iteration != max_iter:
                 continue
             value, best = _objective(data, templates, activations, divergence, rules), trace.curve[-1][1]
             # Plain updates rise by rounding alone, or for a registered divergence whose updates are not monotone.
@@ -228,7 +228,7 @@ def fit_rprop(
         optimizer.zero_grad(set_to_none=True)
         w, h = templates.values(), activations.values()
         with torch.no_grad():
-            if iteration % _CHECK_EVERY == 0 or iteration == max_iter:
+            if iteration % CHECK_EVERY == 0 or iteration == max_iter:
                 trace.add(iteration, data.loss(divergence, w, h) + (penalties.value(w, h) if penalties else 0.0))
                 if iteration == max_iter or trace.has_settled(tol, _RPROP_PATIENCE):
                     break

@@ -340,6 +340,16 @@ def test_what_a_model_returns_is_the_callers_own() -> None:
     np.testing.assert_array_equal(found(t), kept)
 
 
+def test_a_fit_that_fails_leaves_the_model_as_it_was() -> None:
+    random = np.random.default_rng(0)
+    low = PointSet.from_grid(np.arange(6) / 10, np.arange(5) * 100.0, random.random((5, 6)) + 0.1)
+    high = PointSet.from_grid(np.arange(9) / 10, np.arange(5) * 1000.0, random.random((5, 9)) + 0.1)
+    model = INMF(2, max_iter=5).fit(low)
+    with pytest.raises(ArgumentError):
+        model.fit(high, fixed=True)
+    assert (model.max_frequency_, model.duration_) == (400.0, low.end)
+
+
 def test_magnitudes_beyond_single_precision_are_refused() -> None:
     points = PointSet.from_grid([0.0, 0.1], [0.0, 100.0], np.full((2, 2), 1e25))
     with pytest.raises(PointsError):
