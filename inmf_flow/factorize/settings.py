@@ -102,10 +102,8 @@ def axes_of(data: Data, points: PointSet) -> tuple[tuple[Axis, Axis], float]:
     max_frequency = min(points.max_frequency, float(known[-1]))
     top, low = max_frequency or float(data.frequencies[-1]), min(0.0, float(data.frequencies[0]))
     frequency = Axis("frequency", known, low, top, data.mass("frequency"))
-    return (
-        frequency,
-        Axis("time", times, min(0.0, float(data.times[0])), points.end, data.mass("time")),
-    ), max_frequency
+    time = Axis("time", times, min(0.0, float(data.times[0])), points.end, data.mass("time"))
+    return (frequency, time), max_frequency
 
 
 def _real(name: str, value: Any, what: str, *, holds: Callable[[float], bool]) -> None:
