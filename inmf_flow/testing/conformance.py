@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import itertools
 import pickle
+import tracemalloc
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from inmf_flow.errors import InmfError
 from inmf_flow.points import GridBlock, PointSet
-from inmf_flow.testing.measures import join_in_time, peak, snr_db, time_centroids
+from inmf_flow.testing.measures import join_in_time, peak, relative_error, snr_db, time_centroids
 from inmf_flow.testing.signals import SIGNALS, noise, silence
-from inmf_flow.transform import API_VERSION, Span, Transform
+from inmf_flow.testing.trials import random_spans, wave, wave_on_axes, wavy_gains
+from inmf_flow.transform import API_VERSION, Span, Transform, analyze_in_blocks
 
 RATES = (8_000, 16_000, 44_100, 48_000)
 ODD_LENGTHS = (1, 2, 3, 5, 17, 160, 1_001, 4_097)
@@ -37,6 +38,10 @@ class TransformConformance:
         The options to test it with; the defaults, where there are none.
     localizes_impulses
         False for a transform that does not show an impulse at its time, such as one of sinusoids.
+    impulse_hops
+        Local hops by which the centroid of an impulse's energy may miss its time: 0.5, or 1 for short real wavelets.
+    joint_channels
+        True where the points of several channels are found together, such as peaks of the sum of their spectra.
     real_coefficients
         True where coefficients are real and oscillate: a tone of amplitude 1 then has a root mean square of
         1 / sqrt(2) at the frequency that a band answers to most.
@@ -54,6 +59,8 @@ class TransformConformance:
     transform: ClassVar[Callable[..., Transform]]
     options: ClassVar[Mapping[str, Any]] = {}
     localizes_impulses: ClassVar[bool] = True
+    impulse_hops: ClassVar[float] = 0.5
+    joint_channels: ClassVar[bool] = False
     real_coefficients: ClassVar[bool] = False
     scattered_tolerance: ClassVar[float] = 1.0
 
@@ -66,8 +73,14 @@ class TransformConformance:
         return duration * sample_rate / 2
 
     def steady_length(self, transform: Transform, sample_rate: int) -> int:
-        """Return a number of samples in whose middle half no point depends on the ends."""
-        return 4 * sum(transform.halo(sample_rate)) + sample_rate // 4
+        """Return a number of samples that leave a stretch in the middle where no point depends on the ends."""
+        context = sum(transform.halo(sample_rate))
+        return context + context // 2 + sample_rate // 4
+
+    def steady(self, transform: Transform, sample_rate: int) -> tuple[float, float]:
+        """Return the seconds from which and to which no point of ``steady_length`` samples depends on the ends."""
+        left, right = transform.halo(sample_rate)
+        return left / sample_rate, (self.steady_length(transform, sample_rate) - right) / sample_rate
 
     def invertible(self, **options: Any) -> Transform:
         """Return the transform, or skip the test where it has no inverse."""
@@ -145,10 +158,10 @@ class TransformConformance:
             axes = 2 if isinstance(block, GridBlock) else 1
             assert alone[0].blocks[number].magnitudes.ndim == axes, "[samples] must give no channel axis"
             assert single.blocks[number].magnitudes.shape[0] == 1, "[1, samples] must give a channel axis"
-            if not isinstance(block, GridBlock):
+            if self.joint_channels or not isinstance(block, GridBlock):
                 continue
             expected = np.stack([points.blocks[number].magnitudes for points in alone])
-            error = _relative_error(block.magnitudes, expected)
+            error = relative_error(block.magnitudes, expected)
             assert error <= BLOCKWISE_TOLERANCE, f"block {number}: channels differ by {error:.1e} from mono"
 
     # Block by block
@@ -161,7 +174,7 @@ class TransformConformance:
         length = audio.shape[-1]
         left, right = transform.halo(rate)
         parts = []
-        for start, stop in _random_spans(length, seed):
+        for start, stop in random_spans(length, seed):
             low, high = max(start - left, 0), min(stop + right, length)
             # Who reads a stream knows its length when the context that is asked for runs out, not before.
             known = known_length or stop + right >= length
@@ -179,9 +192,9 @@ class TransformConformance:
             )
             assert np.allclose(one.times, other.times, rtol=0, atol=1e-9), f"{where}: other times than the whole"
             assert np.allclose(one.frequencies, other.frequencies), f"{where}: other frequencies than the whole"
-            error = _relative_error(one.magnitudes, other.magnitudes)
+            error = relative_error(one.magnitudes, other.magnitudes)
             assert error <= BLOCKWISE_TOLERANCE, f"{where}: magnitudes differ by {error:.1e} from the whole"
-            error = _relative_error(one.weights, other.weights)
+            error = relative_error(one.weights, other.weights)
             assert error <= 1e-4, f"{where}: weights differ by {error:.1e} from the whole"
 
     @pytest.mark.parametrize("seed", range(3))
@@ -191,12 +204,12 @@ class TransformConformance:
         length = audio.shape[-1]
         left, right = transform.halo(rate)
         points = transform.analyze(audio, rate)
-        whole = transform.synthesize(points, _wavy_gains(points))
-        for start, stop in _random_spans(length, seed):
+        whole = transform.synthesize(points, wavy_gains(points))
+        for start, stop in random_spans(length, seed):
             low, high = max(start - left - right, 0), min(stop + left + right, length)
             span = Span(low, max(start - right, 0), min(stop + left, length), length)
             points = transform.analyze(audio[:, low:high], rate, span=span)
-            back = transform.synthesize(points, _wavy_gains(points))
+            back = transform.synthesize(points, wavy_gains(points))
             error = np.abs(back[:, start - low : stop - low] - whole[:, start:stop]).max()
             assert error <= BLOCKWISE_TOLERANCE, f"samples {start} to {stop} differ by {error:.1e} from the whole"
 
@@ -209,11 +222,12 @@ class TransformConformance:
             pytest.skip("the transform does not localize impulses, and says so")
         transform = self.make()
         audio = np.zeros(self.steady_length(transform, rate), np.float32)
-        index = round(place * len(audio))
+        start, stop = self.steady(transform, rate)
+        index = round((start + place * (stop - start)) * rate)
         audio[index] = 1
         for centroid, hop in time_centroids(transform.analyze(audio, rate), index / rate):
             miss = abs(centroid - index / rate)
-            assert miss <= 0.5 * hop * 1.001, (
+            assert miss <= self.impulse_hops * hop * 1.001, (
                 f"an impulse at {index / rate:.4f} s appears at {centroid:.4f} s; the hop is {hop:.4f} s"
             )
 
@@ -240,6 +254,22 @@ class TransformConformance:
                 levels = [self._peak_of_tone(transform, rate, f)[2] for f in near if f < rate / 2]
                 level = np.sqrt(2) * max(level, *levels)
             assert abs(level - 1) <= 0.02, f"a tone of amplitude 1 at {frequency:.2f} Hz has magnitude {level:.3f}"
+
+    @pytest.mark.parametrize("rate", [8_000, 44_100])
+    def test_white_noise_of_variance_1_has_mean_square_1(self, rate: int) -> None:
+        if "calibration" not in type(self.make().config).model_fields:
+            pytest.skip("the transform has no option calibration")
+        transform = self.make(calibration="noise")
+        samples = 4 * self.steady_length(transform, rate)
+        points = transform.analyze(10 * noise(samples, rate), rate)
+        assert points.calibration == "noise", f"the points say {points.calibration!r}; expected 'noise'"
+        left, right = transform.halo(rate)
+        for number, block in enumerate(points.blocks):
+            inside = (block.times >= left / rate) & (block.times <= (samples - right) / rate)
+            # What a point has of other points' noise is not known here: the mean of all is compared, not each.
+            level = float(np.mean(block.magnitudes[..., inside].astype(np.float64) ** 2)) if inside.any() else 1.0
+            spread = 4 / np.sqrt(max(1, block.magnitudes[..., inside].size / 4))
+            assert abs(level - 1) <= 0.02 + spread, f"block {number}: white noise has mean square {level:.3f}"
 
     @pytest.mark.parametrize("rate", RATES)
     def test_weights_add_up_to_the_area(self, rate: int) -> None:
@@ -269,9 +299,8 @@ class TransformConformance:
     def _peak_of_tone(self, transform: Transform, rate: int, frequency: float) -> tuple[float, float, float]:
         samples = self.steady_length(transform, rate)
         audio = np.sin(2 * np.pi * frequency * np.arange(samples) / rate + 0.4).astype(np.float32)
-        duration = samples / rate
         points = transform.analyze(audio, rate)
-        peaks = [peak(block, 0.25 * duration, 0.75 * duration) for block in points.blocks]
+        peaks = [peak(block, *self.steady(transform, rate)) for block in points.blocks]
         return max((found for found in peaks if found is not None), key=lambda found: found[2])
 
     # What synthesis gives back
@@ -296,13 +325,44 @@ class TransformConformance:
         assert promised is not None, "min_snr_db is None"
         assert measured >= promised, f"the round trip has {measured:.1f} dB; {promised:g} dB are promised"
 
+    def test_double_precision_is_kept(self) -> None:
+        transform, audio = self.make(), noise(4_001, 16_000)
+        single, double = (transform.analyze(audio.astype(kind), 16_000) for kind in (np.float32, np.float64))
+        for one, other in zip(single.blocks, double.blocks, strict=True):
+            if not isinstance(one, GridBlock):
+                continue
+            error = relative_error(one.magnitudes, other.magnitudes)
+            assert error <= BLOCKWISE_TOLERANCE, f"magnitudes of float32 and float64 audio differ by {error:.1e}"
+        if transform.invertible != "none":
+            for points, kind in ((single, np.float32), (double, np.float64)):
+                back = transform.synthesize(points)
+                assert back.dtype == kind, f"synthesize returned {back.dtype} of {np.dtype(kind)} audio"
+
+    def test_memory_does_not_grow_with_length(self) -> None:
+        transform, rate = self.make(), 16_000
+        block = max(sum(transform.halo(rate)), rate // 2)
+        short, long = (self._peak_memory(transform, rate, block, blocks) for blocks in (4, 12))
+        assert long <= 1.2 * short + 100_000, (
+            f"12 blocks of {block} samples need {long} bytes and 4 need {short}: memory grows with the recording"
+        )
+
+    def _peak_memory(self, transform: Transform, rate: int, block: int, blocks: int) -> int:
+        audio = (noise(block, rate, 1) for _ in range(blocks))
+        tracemalloc.start()
+        try:
+            for points in analyze_in_blocks(transform, audio, rate, block):
+                del points
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
     def test_gains_that_add_up_to_1_give_audio_that_adds_up(self) -> None:
         transform, audio = self.invertible(), noise(4_001, 16_000, 2)
         points = transform.analyze(audio, 16_000)
         random = np.random.default_rng(0)
         gains = [random.uniform(0, 1, block.magnitudes.shape) for block in points.blocks]
         together = transform.synthesize(points, gains) + transform.synthesize(points, [1 - g for g in gains])
-        error = _relative_error(together, transform.synthesize(points))
+        error = relative_error(together, transform.synthesize(points))
         assert error <= BLOCKWISE_TOLERANCE, f"the parts add up to the whole with an error of {error:.1e}"
 
     def test_gains_may_be_a_function_of_time_and_frequency(self) -> None:
@@ -311,8 +371,8 @@ class TransformConformance:
         if len({type(block) for block in points.blocks}) > 1:
             pytest.skip("a function of coordinates alone cannot tell a grid from scattered points")
         is_grid = isinstance(points.blocks[0], GridBlock)
-        given = transform.synthesize(points, _wave_on_axes if is_grid else _wave)
-        expected = transform.synthesize(points, _wavy_gains(points))
+        given = transform.synthesize(points, wave_on_axes if is_grid else wave)
+        expected = transform.synthesize(points, wavy_gains(points))
         assert np.allclose(given, expected, atol=1e-6), "a function and its values as arrays give different audio"
 
     def test_gains_of_zero_give_silence(self) -> None:
@@ -326,34 +386,3 @@ class TransformConformance:
         points = transform.analyze(noise(4_001, 16_000), 16_000).without_synthesis()
         with pytest.raises(InmfError):
             transform.synthesize(points)
-
-
-def _wave(times: NDArray[np.float64], frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gains between 0 and 1 that depend on true coordinates alone: blocks and the whole get the same."""
-    return np.asarray(0.5 + 0.5 * np.cos(13 * times + 0.01 * frequencies))
-
-
-def _wave_on_axes(times: NDArray[np.float64], frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
-    return _wave(times.reshape(1, -1), frequencies.reshape(-1, 1))
-
-
-def _wavy_gains(points: PointSet) -> list[NDArray[np.float64]]:
-    return [
-        (_wave_on_axes if isinstance(block, GridBlock) else _wave)(block.times, block.frequencies)
-        for block in points.blocks
-    ]
-
-
-def _random_spans(length: int, seed: int) -> list[tuple[int, int]]:
-    """Cut [0, length) at random: spans from one sample to most of the recording."""
-    random = np.random.default_rng(seed)
-    cuts = {0, length, int(random.integers(1, length))}
-    # Neighbouring cuts, so that some spans hold a single sample and, mostly, no point.
-    cuts |= {min(cut + 1, length) for cut in cuts} | set(random.integers(1, length, seed).tolist())
-    edges = sorted(cuts)
-    return list(itertools.pairwise(edges))
-
-
-def _relative_error(got: NDArray[Any], expected: NDArray[Any]) -> float:
-    largest = float(np.abs(expected).max(initial=0))
-    return float(np.abs(got - expected).max(initial=0)) / (largest or 1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from inmf_flow.plugins.probe import snr_db
 from inmf_flow.points import Block, GridBlock, PointSet
 
-__all__ = ["JoinedBlock", "join_in_time", "peak", "snr_db", "time_centroids"]
+__all__ = ["JoinedBlock", "join_in_time", "peak", "relative_error", "snr_db", "time_centroids"]
 
 
 @dataclass(frozen=True)
@@ -130,3 +130,9 @@ def peak(block: Block, start: float, stop: float) -> tuple[float, float, float] 
     magnitudes = np.where(inside, block.magnitudes, 0)
     best = int(np.argmax(magnitudes))
     return float(block.frequencies[best]), 0.0, float(magnitudes[best])
+
+
+def relative_error(got: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Return the largest difference of two arrays, relative to the largest value that was expected."""
+    largest = float(np.abs(expected).max(initial=0))
+    return float(np.abs(got - expected).max(initial=0)) / (largest or 1)

@@ -1,11 +1,15 @@
-"""Signals made on the spot, so that a plugin's tests need no files."""
+"""Signals for a plugin's tests: made on the spot, or a second of speech and of music that come with the package."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from importlib.resources import as_file, files
 
 import numpy as np
 from numpy.typing import NDArray
+
+from inmf_flow.audio import read_audio
 
 Float32 = NDArray[np.float32]
 
@@ -38,13 +42,40 @@ def silence(samples: int, sample_rate: int, channels: int | None = None) -> Floa
     return _shaped(np.zeros((channels or 1, samples)), channels)
 
 
+def speech(samples: int, sample_rate: int, channels: int | None = None) -> Float32:
+    """Return a recorded voice, repeated after a second: [samples] or [channels, samples]."""
+    return _recorded("speech", samples, sample_rate, channels)
+
+
+def music(samples: int, sample_rate: int, channels: int | None = None) -> Float32:
+    """Return a recorded guitar, repeated after a second: [samples] or [channels, samples]."""
+    return _recorded("music", samples, sample_rate, channels)
+
+
 SIGNALS: Mapping[str, Callable[[int, int, int | None], Float32]] = {
     "tones": tones,
     "noise": noise,
     "clicks": clicks,
     "silence": silence,
+    "speech": speech,
+    "music": music,
 }
 """From its name to the function (samples, sample_rate, channels) that makes it."""
+
+
+def _recorded(name: str, samples: int, sample_rate: int, channels: int | None) -> Float32:
+    audio = _excerpt(name, sample_rate)
+    # Each channel hears the recording a little later and softer, as microphones in a row would.
+    starts = [number * sample_rate // 100 for number in range(channels or 1)]
+    copies = [np.resize(np.roll(audio, start), samples) / (1 + number) for number, start in enumerate(starts)]
+    return _shaped(np.stack(copies), channels)
+
+
+@lru_cache(maxsize=16)
+def _excerpt(name: str, sample_rate: int) -> Float32:
+    with as_file(files("inmf_flow.testing") / "audio" / f"{name}.flac") as path:
+        audio: Float32 = read_audio(path, sample_rate)[0][0]
+    return audio
 
 
 def _shaped(audio: NDArray[np.float64], channels: int | None) -> Float32:

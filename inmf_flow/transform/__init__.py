@@ -13,6 +13,7 @@ from inmf_flow.transform.contract import (
 )
 from inmf_flow.transform.gains import resolve_gains
 from inmf_flow.transform.lookup import get_transform, transform_from_mapping
+from inmf_flow.transform.steps import check_sample_rate, origin_of, samples_between
 
 __all__ = [
     "API_VERSION",
@@ -25,8 +26,11 @@ __all__ = [
     "TransformConfig",
     "analyze_in_blocks",
     "as_channels",
+    "check_sample_rate",
     "get_transform",
+    "origin_of",
     "resolve_gains",
+    "samples_between",
     "synthesis_context",
     "transform_from_mapping",
 ]

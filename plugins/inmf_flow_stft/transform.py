@@ -19,7 +19,10 @@ from inmf_flow.transform import (
     Transform,
     TransformConfig,
     as_channels,
+    check_sample_rate,
+    origin_of,
     resolve_gains,
+    samples_between,
 )
 from inmf_flow_stft.overlap import overlap_add, window_samples
 
@@ -125,46 +128,31 @@ class Stft(Transform):
     def analyze(self, audio: ArrayLike, sample_rate: int, *, span: Span | None = None) -> PointSet:
         """Return one grid block; see `Transform.analyze`."""
         samples, mono = as_channels(audio, self.name)
-        if not sample_rate > 0 or sample_rate % 1:
-            raise TransformError(
-                "the sample rate is not a positive whole number", where=self.name, got=sample_rate, expected="hertz"
-            )
+        rate = check_sample_rate(sample_rate, self.name)
         span = span or Span.whole(samples.shape[-1])
         first, count = self._frames(span)
-        padded = self._with_context(samples, span, first, count)
+        start = first * self._hop - self._lead
+        stop = start + (count - 1) * self._hop + self.config.n_fft if count else start
+        padded = samples_between(samples, span, start, stop, self.name)
         coefficients = self._transform(padded, count)
-        frequencies = np.arange(self.config.n_fft // 2 + 1) * (sample_rate / self.config.n_fft)
+        frequencies = np.arange(self.config.n_fft // 2 + 1) * (rate / self.config.n_fft)
         shift = self._centre - self._lead
-        times = ((first + np.arange(count)) * self._hop + shift) / sample_rate
-        duration = None if span.length is None else span.length / sample_rate
+        times = ((first + np.arange(count)) * self._hop + shift) / rate
+        duration = None if span.length is None else span.length / rate
         block = GridBlock.build(
             times,
             frequencies,
             np.abs(coefficients[0] if mono else coefficients) * self._calibration()[:, None],
-            time_weights=self._time_weights(first, count, shift, duration, sample_rate),
-            nyquist=sample_rate / 2,
+            time_weights=self._time_weights(first, count, shift, duration, rate),
+            nyquist=rate / 2,
             coefficients=coefficients,
         )
         origin = _Origin(self.config, first, span, samples.shape[-1], mono)
-        return PointSet((block,), int(sample_rate), duration, self.config.calibration, synthesis=origin)
+        return PointSet((block,), rate, duration, self.config.calibration, synthesis=origin)
 
     def synthesize(self, points: PointSet, gains: Gains | None = None) -> NDArray[Any]:
         """Return the audio of the points by weighted overlap-add; see `Transform.synthesize`."""
-        origin = points.synthesis
-        if not isinstance(origin, _Origin) or any(block.coefficients is None for block in points.blocks):
-            raise TransformError(
-                "these points carry no phases, so they cannot be turned into audio",
-                where=self.name,
-                expected="points straight from analyze",
-                hint="Points from a store or joined ones lose them: analyse the audio again and pass the gains.",
-            )
-        if origin.config != self.config:
-            raise TransformError(
-                "these points were made with other options",
-                where=self.name,
-                got=origin.config,
-                expected=self.config,
-            )
+        origin = origin_of(points, _Origin, self.config, self.name)
         if self.invertible == "none":
             raise TransformError(
                 "window and hop leave samples that hardly any frame sees",
@@ -189,26 +177,6 @@ class Stft(Transform):
         else:
             last = -(-span.stop // self._hop) - 1
         return first, max(last - first + 1, 0)
-
-    def _with_context(self, samples: NDArray[Any], span: Span, first: int, count: int) -> NDArray[Any]:
-        """Return exactly the samples that the frames cover, zeros outside the recording."""
-        if count == 0:
-            return np.zeros((samples.shape[0], 0), samples.dtype)
-        start = first * self._hop - self._lead
-        stop = start + (count - 1) * self._hop + self.config.n_fft
-        end = span.offset + samples.shape[-1]
-        needed = (max(start, 0), stop if span.length is None else min(stop, span.length))
-        if needed[0] < span.offset or needed[1] > end:
-            raise TransformError(
-                "the span lacks the context that its frames need",
-                where=self.name,
-                got=f"samples {span.offset} to {end}",
-                expected=f"{needed[0]} to {needed[1]}",
-                hint="Give halo() samples on either side.",
-            )
-        inside = samples[:, max(start - span.offset, 0) : max(stop - span.offset, 0)]
-        before = max(span.offset - start, 0)
-        return np.pad(inside, ((0, 0), (before, stop - start - before - inside.shape[-1])))
 
     def _transform(self, padded: NDArray[Any], count: int) -> NDArray[Any]:
         from scipy import fft

@@ -119,6 +119,30 @@ class IgnoresGains(Base):
         return super().synthesize(points)
 
 
+class Rounds(Base):
+    """Gives single precision whatever it was given."""
+
+    def synthesize(self, points: PointSet, gains: Any = None) -> Any:
+        return super().synthesize(points, gains).astype(np.float32)
+
+
+class WhiteTooLoud(Base):
+    """Calibrates noise wrongly, and tones not."""
+
+    def fault(self, points: PointSet, span: Span | None) -> PointSet:
+        if self.config.calibration == "tone":
+            return points
+        return self.spoil(points, magnitudes=points.blocks[0].magnitudes * 1.05)
+
+
+class Hoards(Base):
+    """Keeps what it has seen."""
+
+    def fault(self, points: PointSet, span: Span | None) -> PointSet:
+        self.seen = [*getattr(self, "seen", []), points.blocks[0].magnitudes]
+        return points
+
+
 class ThawedConfig(StftConfig):
     model_config = ConfigDict(frozen=False, extra="forbid")
 
@@ -152,6 +176,9 @@ FAULTS: dict[type[Base], Check] = {
     ShortHalo: lambda c: c.test_blocks_equal_the_whole(1, True),
     Noisy: lambda c: c.test_round_trip_keeps_its_promise("noise", 16_000, None),
     IgnoresGains: lambda c: c.test_gains_of_zero_give_silence(),
+    Rounds: lambda c: c.test_double_precision_is_kept(),
+    WhiteTooLoud: lambda c: c.test_white_noise_of_variance_1_has_mean_square_1(44_100),
+    Hoards: lambda c: c.test_memory_does_not_grow_with_length(),
     Thawed: lambda c: c.test_config_is_frozen(),
     Lax: lambda c: c.test_config_rejects_unknown_options(),
     Unpromising: lambda c: c.test_declares_what_the_contract_asks_for(),
