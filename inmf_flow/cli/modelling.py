@@ -34,7 +34,13 @@ _FitRate = Annotated[
 _Mixtures = Annotated[list[Path], typer.Argument(metavar="MIX...", help="Mixtures (or folders of them).")]
 _Models = Annotated[list[str], typer.Option(metavar="NAME=MODEL", help="A source and its model; repeatable.")]
 _Folder = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write to.")]
-_Transform = Annotated[str, typer.Option(metavar="SPEC", help=f"{_TRANSFORM_HELP}; it must be invertible.")]
+_Inverses = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SPEC",
+        help=f"{_TRANSFORM_HELP}, invertible; repeatable: estimates are averaged. [default: stft]",
+    ),
+]
 _Wiener = Annotated[
     float | None, typer.Option(help="Exponent of the mask: 1 shares magnitudes, 2 powers. [default: 1]")
 ]
@@ -111,7 +117,7 @@ def separate(
     mixtures: _Mixtures,
     model: _Models,
     output: _Folder,
-    transform: _Transform = "stft",
+    transform: _Inverses = None,
     wiener: _Wiener = None,
     paper_mask: _PaperMask = False,
     max_iter: _Updates = 100,
@@ -121,7 +127,7 @@ def separate(
     from inmf_flow.corpus import find_files, name_recordings
     from inmf_flow.transform import get_transform
 
-    chosen = get_transform(transform)
+    chosen = [get_transform(spec) for spec in transform or ["stft"]]
     models = _named_models(model)
     recordings = name_recordings(find_files(mixtures, "MIX"))
     mask = _mask(wiener, paper_mask)

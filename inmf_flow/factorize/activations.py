@@ -12,10 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from inmf_flow.errors import ArgumentError, PointsError
 from inmf_flow.factorize.data import Data, GridData, prepare_data
 from inmf_flow.factorize.divergences import get_divergence
-from inmf_flow.factorize.fields import FLOOR, Axis, LinearField
-from inmf_flow.factorize.hat import HatField, MatrixField
+from inmf_flow.factorize.fields import FLOOR
+from inmf_flow.factorize.hat import HatField
 from inmf_flow.factorize.solvers import Bound, fit_activations_multiplicative
 from inmf_flow.points import PointSet
+
+# Activations of points that share no frames are straight lines between ticks of this clock.
+_NODES_A_SECOND = 64
 
 Templates = Callable[[NDArray[np.float64]], NDArray[np.float32]]
 
@@ -64,7 +67,7 @@ def fit_activations(
     ----------
     points
         The points to explain. On a single grid each frame is fitted for itself, so a recording may be cut anywhere
-        between frames without changing the result; else activations are hats on an even axis.
+        between frames without changing the result; else activations are hats at the ticks of a clock.
     templates
         A function from hertz [F] to templates [F, K].
     power, beta_loss, weights, negative
@@ -86,20 +89,29 @@ def fit_activations(
     w = np.asarray(templates(data.frequencies), np.float32)
     if w.ndim != 2 or w.shape[0] != len(data.frequencies):
         raise PointsError("templates have the wrong shape", got=w.shape, expected=f"[{len(data.frequencies)}, K]")
-    times = data.times if data.one_grid else data.known("time")
-    axis = Axis("time", times, 0.0, max(points.end, float(data.times[-1])))
-    kind: type[HatField] = MatrixField if data.apart else HatField
-    activations: LinearField = kind.build(axis, w.shape[1], {}, np.random.default_rng(0), device)
+    nodes = data.times if data.one_grid else data.known("time")
+    if not data.apart:
+        nodes = _clock_nodes(nodes)
+    activations = HatField(nodes, torch.ones((len(nodes), w.shape[1]), device=device))
     w_tensor = torch.from_numpy(w).to(device)
     _level_start(data, w_tensor, activations)
     bound = Bound(activations, activations.prepare(data.times))
     fit_activations_multiplicative(data, w_tensor, bound, get_divergence(beta_loss), max_iter, signed=bool(signed))
-    assert isinstance(activations, HatField)
     values = np.ascontiguousarray(activations.coefficients.cpu().numpy().T)
     return Activations(activations.nodes, values * data.scale)
 
 
-def _level_start(data: Data, w: torch.Tensor, activations: LinearField) -> None:
+def _clock_nodes(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the times nearest to the ticks of a clock that starts at 0, wherever a recording is cut.
+
+    More nodes than times would leave some without data, so two ticks at one time are one node.
+    """
+    ticks = np.arange(np.floor(times[0] * _NODES_A_SECOND), np.ceil(times[-1] * _NODES_A_SECOND) + 1) / _NODES_A_SECOND
+    half_way = 0.5 * (times[1:] + times[:-1])
+    return times[np.unique(np.searchsorted(half_way, ticks))]
+
+
+def _level_start(data: Data, w: torch.Tensor, activations: HatField) -> None:
     """Start every component of a frame alike, at the level that makes the model's energy the frame's."""
     if data.one_grid:
         block = data.blocks[0]

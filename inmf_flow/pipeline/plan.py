@@ -203,7 +203,7 @@ class Planner:
             [
                 self.pipeline.separate.mask,
                 self.updates,
-                self._transforms[self.pipeline.synthesized],
+                [self._transforms[name] for name in self.pipeline.synthesized],
                 self.pipeline.corpus.sample_rate,
             ]
         )

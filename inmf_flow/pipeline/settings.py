@@ -43,7 +43,7 @@ def _separate(planner: Planner, entries: Mapping[str, Mapping[str, Entry]]) -> d
             for name in planner.pipeline.sources
             for path, (_, digest) in entries["fit"][name].outputs.items()
         },
-        "transform": _choice(planner, planner.pipeline.synthesized),
+        "transforms": [_choice(planner, name) for name in planner.pipeline.synthesized],
         "mask": planner.pipeline.separate.mask,
         "max_iter": planner.updates,
         "sample_rate": planner.pipeline.corpus.sample_rate,

@@ -282,7 +282,7 @@ def _separate_item(
         payload["path"],
         task.run_folder / "separated" / item,
         dictionary,
-        get_transform(settings["transform"]["name"], **settings["transform"]["options"]),
+        [get_transform(choice["name"], **choice["options"]) for choice in settings["transforms"]],
         mask=parse_mask(settings["mask"]),
         max_iter=settings["max_iter"],
         sample_rate=settings["sample_rate"],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -12,8 +13,11 @@ from inmf_flow.errors import ArgumentError
 from inmf_flow.factorize import INMF, Activations, fit_activations, get_divergence
 from inmf_flow.factorize.fields import just_above
 from inmf_flow.factorize.model import predict_block
-from inmf_flow.points import PointSet
+from inmf_flow.points import Block, PointSet
 from inmf_flow.separation.masks import Mask, source_gains
+
+# Grids ask for the same frequencies again in each block of a recording, scattered points never.
+_MOST_KEPT_BYTES = 1 << 26
 
 
 class Dictionary:
@@ -57,14 +61,18 @@ class Dictionary:
         self.beta_loss = self.models[0].beta_loss
         self.weights = "uniform" if all(model.weights == "uniform" for model in self.models) else "area"
         self.max_frequency = min(model.max_frequency_ for model in self.models)
-        self._cached: tuple[NDArray[np.float64], NDArray[np.float32]] | None = None
+        self._tables: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
 
     def templates(self, frequencies: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return all sources' templates at hertz [F], shape [F, total K]; the last call's are kept."""
-        if self._cached is None or not np.array_equal(self._cached[0], frequencies):
-            values = np.concatenate([model.templates(frequencies) for model in self.models], axis=1)
-            self._cached = (np.array(frequencies), values)
-        return self._cached[1]
+        """Return all sources' templates at hertz [F], shape [F, total K]; those of the last calls are kept."""
+        key = frequencies.tobytes()
+        table = self._tables.pop(key, None)
+        if table is None:
+            table = np.concatenate([model.templates(frequencies) for model in self.models], axis=1)
+        self._tables[key] = table
+        while len(self._tables) > 1 and sum(kept.nbytes for kept in self._tables.values()) > _MOST_KEPT_BYTES:
+            self._tables.popitem(last=False)
+        return table
 
     def activations(self, points: PointSet, max_iter: int) -> Activations:
         """Fit all sources' activations to one channel's points, templates frozen.
@@ -86,33 +94,69 @@ class Dictionary:
 
         Channels are fitted one by one, so a source may be loud in one and soft in another.
         """
-        channels = [self._channel_gains(points.channel(c), mask, max_iter) for c in range(points.channels)]
-        result = []
-        for source in range(len(self.names)):
-            blocks = []
-            for number, block in enumerate(points.blocks):
-                arrays = [channel[source][number] for channel in channels]
-                blocks.append(np.stack(arrays) if block.has_channels else arrays[0])
-            result.append(blocks)
-        return result
+        return [gains for (gains,) in self.joint_gains([points], mask, max_iter)]
 
-    def _channel_gains(self, points: PointSet, mask: Mask, max_iter: int) -> list[list[NDArray[np.float32]]]:
-        activations = self.activations(points, max_iter)
-        edges = np.cumsum([0, *(model.n_components for model in self.models)])
-        per_source: list[list[NDArray[np.float32]]] = [[] for _ in self.names]
-        for block in points.blocks:
-            w, h = self.templates(block.frequencies), activations(block.times)
-            models = []
-            for first, last in pairwise(edges):
-                models.append(predict_block(block, w[:, first:last], h[first:last]))
-            unseen = block.frequencies > just_above(self.max_frequency)
-            for model in models:
-                model[unseen] = 0
-            for gains, blocks in zip(source_gains(models, self.power, mask), per_source, strict=True):
-                blocks.append(gains)
+    def joint_gains(
+        self, parts: Sequence[PointSet], mask: Mask, max_iter: int
+    ) -> list[list[list[NDArray[np.float32]]]]:
+        """Return the gains of each source on the points of each of several transforms; see `gains`.
+
+        Parameters
+        ----------
+        parts
+            One recording's points by each of the transforms. Their activations are common.
+
+        Returns
+        -------
+        gains
+            For each source and each part one array per block, of the shape of the block's magnitudes.
+        """
+        channels = []
+        for number in range(parts[0].channels):
+            one = [part.channel(number) for part in parts]
+            channels.append(self._channel_gains(one, self.activations(_joined(one), max_iter), mask))
+        return [
+            [
+                [
+                    np.stack([channel[source][place][number] for channel in channels])
+                    if block.has_channels
+                    else channels[0][source][place][number]
+                    for number, block in enumerate(part.blocks)
+                ]
+                for place, part in enumerate(parts)
+            ]
+            for source in range(len(self.names))
+        ]
+
+    def _channel_gains(
+        self, parts: Sequence[PointSet], activations: Activations, mask: Mask
+    ) -> list[list[list[NDArray[np.float32]]]]:
+        per_source: list[list[list[NDArray[np.float32]]]] = [[[] for _ in parts] for _ in self.names]
+        for place, part in enumerate(parts):
+            for block in part.blocks:
+                for source, gains in enumerate(self._block_gains(block, activations, mask)):
+                    per_source[source][place].append(gains)
         return per_source
+
+    def _block_gains(self, block: Block, activations: Activations, mask: Mask) -> list[NDArray[np.float32]]:
+        w, h = self.templates(block.frequencies), activations(block.times)
+        edges = np.cumsum([0, *(model.n_components for model in self.models)])
+        unseen = block.frequencies > just_above(self.max_frequency)
+        models = []
+        for first, last in pairwise(edges):
+            model = predict_block(block, w[:, first:last], h[first:last])
+            model[unseen] = 0
+            models.append(model)
+        return source_gains(models, self.power, mask)
 
     def unseen_band(self, sample_rate: int) -> tuple[float, float] | None:
         """Return the hertz between what the models know and a recording's Nyquist frequency, if that is a band."""
         nyquist = sample_rate / 2
         return (self.max_frequency, nyquist) if nyquist > self.max_frequency * 1.01 else None
+
+
+def _joined(parts: Sequence[PointSet]) -> PointSet:
+    joined = parts[0]
+    for part in parts[1:]:
+        joined = joined + part
+    return joined

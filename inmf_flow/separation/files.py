@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from inmf_flow.audio import AudioReader, StreamResampler, WavWriter, fit_length
 from inmf_flow.separation.dictionary import Dictionary
 from inmf_flow.separation.masks import Mask
-from inmf_flow.separation.supervised import BLOCK_SECONDS, separate_blocks
-from inmf_flow.transform import Transform
+from inmf_flow.separation.supervised import BLOCK_SECONDS, TransformChoice, separate_blocks
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ def separate_file(
     mixture: Path | str,
     folder: Path | str,
     dictionary: Dictionary,
-    transform: Transform,
+    transform: TransformChoice,
     *,
     mask: Mask | None = None,
     max_iter: int = 100,
@@ -47,6 +46,8 @@ def separate_file(
         Anything libsndfile reads.
     folder
         Made if it is not there. Files appear when all are whole.
+    dictionary, transform, mask, max_iter
+        As in `separate`.
     sample_rate
         Hertz at which to analyse; the file's own by default. Outputs have the file's rate, channels and length; the
         band that analysis does not see is shared equally, so that estimates still add up.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from inmf_flow.errors import ArgumentError
 from inmf_flow.factorize import INMF
+from inmf_flow.points import PointSet
 from inmf_flow.separation.dictionary import Dictionary
 from inmf_flow.separation.masks import Mask, parse_mask
 from inmf_flow.transform import SlidingAudio, Span, Transform, as_channels, get_transform, synthesis_context
@@ -21,11 +22,15 @@ logger = logging.getLogger("inmf_flow.separation")
 BLOCK_SECONDS = 30.0
 
 
+#: One transform, or several whose estimates are averaged; text is a spec such as ``"stft:n_fft=1024"``.
+TransformChoice = Transform | str | Sequence[Transform | str]
+
+
 def separate(
     audio: ArrayLike,
     sample_rate: int,
     models: Mapping[str, INMF],
-    transform: Transform | str = "stft",
+    transform: TransformChoice = "stft",
     *,
     mask: str | Mapping[str, Any] | Mask | None = None,
     max_iter: int = 100,
@@ -44,7 +49,8 @@ def separate(
     models
         From the source's name to its fitted model.
     transform
-        An invertible transform, or its spec such as ``"stft:n_fft=1024"``; it may differ from that of the training.
+        An invertible transform, or its spec such as ``"stft:n_fft=1024"``; it may differ from that of the training. Of
+        several, each separates by activations that are fitted to the points of all, and their estimates are averaged.
     mask
         ``"default"``, ``"paper"`` or ``{"wiener": exponent}``; see `Mask`.
     max_iter
@@ -59,11 +65,11 @@ def separate(
     Raises
     ------
     ArgumentError
-        When models do not go together, or the transform has no inverse.
+        When models do not go together, or a transform has no inverse.
     """
     samples, mono = as_channels(audio, "separate")
-    chosen = get_transform(transform) if isinstance(transform, str) else transform
-    pieces = list(separate_blocks([samples], sample_rate, Dictionary(models), chosen, parse_mask(mask), max_iter))
+    dictionary = Dictionary(models)
+    pieces = list(separate_blocks([samples], sample_rate, dictionary, transform, parse_mask(mask), max_iter))
     joined = {name: np.concatenate([piece[name] for piece in pieces], axis=-1) for name in models}
     return {name: estimate[0] if mono else estimate for name, estimate in joined.items()}
 
@@ -72,7 +78,7 @@ def separate_blocks(
     blocks: Iterable[NDArray[Any]],
     sample_rate: int,
     dictionary: Dictionary,
-    transform: Transform,
+    transform: TransformChoice,
     mask: Mask,
     max_iter: int = 100,
     block_seconds: float = BLOCK_SECONDS,
@@ -94,19 +100,13 @@ def separate_blocks(
     estimates
         From the source's name to the next stretch of audio, [channels, samples].
     """
-    if transform.invertible == "none":
-        raise ArgumentError(
-            "separation needs a transform that can be inverted",
-            where=repr(transform),
-            got="invertible: none",
-            expected="such as stft with a hop of half its window or less",
-        )
+    transforms = _as_transforms(transform)
     band = dictionary.unseen_band(sample_rate)
     if band:
         logger.warning("the models have seen no data from %.0f to %.0f Hz: the sources share that band equally", *band)
     audio = SlidingAudio(blocks)
-    before, after = synthesis_context(transform, sample_rate)
-    left, right = transform.halo(sample_rate)
+    contexts = [synthesis_context(each, sample_rate) for each in transforms]
+    before, after = (max(sides) for sides in zip(*contexts, strict=True))
     step = max(int(block_seconds * sample_rate), before + after)
     start = 0
     while audio.length is None or start < audio.length:
@@ -114,15 +114,45 @@ def separate_blocks(
         stop = start + step if audio.length is None else min(start + step, audio.length)
         if start >= stop:
             break
-        wanted = (
-            max(start - right, 0),
-            stop + left if audio.length is None else min(stop + left, audio.length),
-        )
-        points = transform.analyze(window, sample_rate, span=Span(offset, *wanted, audio.length))
-        gains = dictionary.gains(points, mask, max_iter)
+        parts = []
+        for each in transforms:
+            left, right = each.halo(sample_rate)
+            end = stop + left if audio.length is None else min(stop + left, audio.length)
+            span = Span(offset, max(start - right, 0), end, audio.length)
+            parts.append(each.analyze(window, sample_rate, span=span))
         cut = slice(start - offset, stop - offset)
+        gains = dictionary.joint_gains(parts, mask, max_iter)
         yield {
-            name: np.asarray(transform.synthesize(points, gain))[..., cut]
+            name: _mean_of_estimates(transforms, parts, gain, cut)
             for name, gain in zip(dictionary.names, gains, strict=True)
         }
         start = stop
+
+
+def _as_transforms(given: TransformChoice) -> list[Transform]:
+    """Return the transforms that are meant, each invertible."""
+    several = [given] if isinstance(given, Transform | str) else given
+    transforms = [get_transform(each) if isinstance(each, str) else each for each in several]
+    if not transforms:
+        raise ArgumentError("no transform is given to separate with", expected="at least one")
+    for transform in transforms:
+        if transform.invertible == "none":
+            raise ArgumentError(
+                "separation needs a transform that can be inverted",
+                where=repr(transform),
+                got="invertible: none",
+                expected="such as stft with a hop of half its window or less",
+            )
+    return transforms
+
+
+def _mean_of_estimates(
+    transforms: Sequence[Transform], parts: Sequence[PointSet], gains: Sequence[list[NDArray[np.float32]]], cut: slice
+) -> NDArray[Any]:
+    """Return one source's audio, the mean of what each transform makes of its points and gains."""
+    estimates = [
+        np.asarray(transform.synthesize(points, gain))[..., cut]
+        for transform, points, gain in zip(transforms, parts, gains, strict=True)
+    ]
+    # In the precision of the audio: a mean of one is the one.
+    return estimates[0] if len(estimates) == 1 else np.mean(estimates, axis=0, dtype=estimates[0].dtype)

@@ -176,16 +176,21 @@ def _is_linear(name: str) -> bool:
 
 
 def _check_synthesize(given: object, known: list[str], right: Mapping[str, Choice]) -> list[Finding]:
-    path: Path = ("separate", "synthesize")
-    if given is not None and not isinstance(given, str):
-        return []
-    if given is not None and known and given not in known:
-        return [Finding(path, _no_such_transform(given, known))]
-    name = given if given is not None else next(iter(known), "")
+    if given is None:
+        first = next(iter(known), "")
+        return _check_inverse(("transforms", first), first, right, by_default=True)
+    found = []
+    for path, name in _listed(given, ("separate", "synthesize")):
+        if known and name not in known:
+            found.append(Finding(path, _no_such_transform(name, known)))
+        else:
+            found += _check_inverse(path, name, right)
+    return found
+
+
+def _check_inverse(path: Path, name: str, right: Mapping[str, Choice], by_default: bool = False) -> list[Finding]:
     if name not in right:
         return []
-    if given is None:
-        path = ("transforms", name)
     choice = right[name]
     try:
         cls: Any = registry.transforms.get(choice.name)
@@ -195,9 +200,9 @@ def _check_synthesize(given: object, known: list[str], right: Mapping[str, Choic
     if invertible != "none":
         return []
     what = f"separate.synthesize needs a transform that can be inverted, got {spell(name)} ({choice.name})"
-    if given is None:
+    if by_default:
         what += ", the first of the transforms: name another one in separate.synthesize"
-    return [Finding(path, what, at_key=given is None)]
+    return [Finding(path, what, at_key=by_default)]
 
 
 def _no_such_transform(name: str, known: list[str]) -> str:

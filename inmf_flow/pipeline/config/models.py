@@ -26,7 +26,6 @@ from inmf_flow.pipeline.config.kinds import (
     References,
     Scheduler,
     Section,
-    Text,
     Texts,
     TransformChoice,
     Whole,
@@ -118,9 +117,10 @@ class Fit(Section):
 class Separate(Section):
     """How mixtures are separated."""
 
-    synthesize: Text | None = Field(
+    synthesize: Names | None = Field(
         default=None,
-        description="Name of the transform that makes audio again; null: the first of `transforms`.",
+        description="Name of the transform that makes audio again, or of several whose estimates are averaged; null: "
+        "the first of `transforms`.",
     )
     mask: Mask = Field(
         default="default",
@@ -213,9 +213,9 @@ class Pipeline(Section):
         return self.fit.analyze or tuple(self.transforms)
 
     @property
-    def synthesized(self) -> str:
-        """Name of the transform that makes audio again."""
-        return self.separate.synthesize or next(iter(self.transforms))
+    def synthesized(self) -> tuple[str, ...]:
+        """Names of the transforms that make audio again."""
+        return self.separate.synthesize or (next(iter(self.transforms)),)
 
     @property
     def run_folder(self) -> Path:
@@ -242,6 +242,6 @@ class Pipeline(Section):
             keys = ("audio", "components") if source.model is None else ("model",)
             data["sources"][name] = {key: data["sources"][name][key] for key in keys}
         data["fit"]["analyze"] = list(self.analyzed)
-        data["separate"]["synthesize"] = self.synthesized
+        data["separate"]["synthesize"] = list(self.synthesized)
         data["output"] = self.output or f"runs/{self.name}"
         return data

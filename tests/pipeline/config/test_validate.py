@@ -39,7 +39,7 @@ def test_defaults(load: Load) -> None:
     pipeline = load(MINIMAL + "fit:\nseparate:\nreport:\ncluster:\n")
     assert pipeline.sources["s"].components == 20
     assert (pipeline.fit.field.name, pipeline.fit.time_field, pipeline.fit.power) == ("hat", "auto", 0.5)
-    assert (pipeline.analyzed, pipeline.synthesized) == (("t",), "t")
+    assert (pipeline.analyzed, pipeline.synthesized) == (("t",), ("t",))
     assert pipeline.evaluate is None
     assert (pipeline.report.items, pipeline.cluster.scheduler, pipeline.store) == (20, "local", "zarr")
 
