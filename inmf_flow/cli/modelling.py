@@ -45,6 +45,9 @@ _Wiener = Annotated[
     float | None, typer.Option(help="Exponent of the mask: 1 shares magnitudes, 2 powers. [default: 1]")
 ]
 _PaperMask = Annotated[bool, typer.Option("--paper-mask", help="The published mask, whose estimates do not add up.")]
+_ByComponent = Annotated[
+    bool, typer.Option("--components", help="Write every component of every model, SOURCE-1 and so on.")
+]
 _Updates = Annotated[int, typer.Option(min=1, help="Updates of the activations.")]
 _SeparateRate = Annotated[
     int | None, typer.Option(min=100, metavar="HERTZ", help="Analyse at this rate. [default: each file's]")
@@ -120,6 +123,7 @@ def separate(
     transform: _Inverses = None,
     wiener: _Wiener = None,
     paper_mask: _PaperMask = False,
+    components: _ByComponent = False,
     max_iter: _Updates = 100,
     sample_rate: _SeparateRate = None,
 ) -> None:
@@ -134,7 +138,9 @@ def separate(
     from inmf_flow.factorize import INMF
     from inmf_flow.separation import Dictionary, separate_file
 
-    dictionary = Dictionary({name: INMF.load(path) for name, path in models.items()})
+    dictionary = Dictionary(
+        {name: INMF.load(path) for name, path in models.items()}, "components" if components else "sources"
+    )
     done = 0
     for recording in recordings:
         outputs: list[Path] = []

@@ -117,9 +117,15 @@ def metric_rows(evaluated: Mapping[str, Entry]) -> list[MetricRow]:
 
 
 def outputs_by_source(planner: Planner, entry: Entry) -> dict[str, str]:
-    """Return the estimates of an item, relative to the run's folder, in the order of the pipeline's sources."""
+    """Return the estimates of an item, relative to the run's folder, in the order of the pipeline's sources.
+
+    Those of components, SOURCE-1 and so on, follow one another by their number.
+    """
     paths = {Path(name).stem: name for name in entry.outputs}
-    return {source: paths[source] for source in planner.pipeline.sources if source in paths}
+    names = list(planner.pipeline.sources)
+    if planner.pipeline.separate.outputs == "components":
+        names = [f"{source}-{number + 1}" for source in names for number in range(len(paths))]
+    return {name: paths[name] for name in names if name in paths}
 
 
 def write_metrics(outcome: RunOutcome) -> None:

@@ -201,6 +201,7 @@ class Planner:
         """Plan the separation of mixtures; ``fitted`` holds the entries of the sources' models."""
         settings = digest_json(
             [
+                self.pipeline.separate.outputs,
                 self.pipeline.separate.mask,
                 self.updates,
                 [self._transforms[name] for name in self.pipeline.synthesized],

@@ -44,6 +44,7 @@ def _separate(planner: Planner, entries: Mapping[str, Mapping[str, Entry]]) -> d
             for path, (_, digest) in entries["fit"][name].outputs.items()
         },
         "transforms": [_choice(planner, name) for name in planner.pipeline.synthesized],
+        "outputs": planner.pipeline.separate.outputs,
         "mask": planner.pipeline.separate.mask,
         "max_iter": planner.updates,
         "sample_rate": planner.pipeline.corpus.sample_rate,

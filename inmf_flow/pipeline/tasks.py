@@ -252,7 +252,8 @@ def _separate(task: Task) -> list[Receipt]:
     """Separate a batch of mixtures with the sources' dictionaries."""
     models = task.settings["models"]
     try:
-        dictionary = _dictionary(tuple((name, path, digest) for name, (path, digest) in models.items()))
+        named = tuple((name, path, digest) for name, (path, digest) in models.items())
+        dictionary = _dictionary(named, task.settings["outputs"])
     except ArgumentError as error:
         # No mixture's fault: these models cannot be used together.
         raise ModelFileError(str(error)) from error
@@ -263,12 +264,12 @@ def _separate(task: Task) -> list[Receipt]:
 
 
 @lru_cache(maxsize=4)
-def _dictionary(models: tuple[tuple[str, str, str], ...]) -> Dictionary:
+def _dictionary(models: tuple[tuple[str, str, str], ...], outputs: str) -> Dictionary:
     """Load the models once a worker; the digests in the key tell a model fitted again from the old one."""
     from inmf_flow.factorize import INMF
     from inmf_flow.separation import Dictionary
 
-    return Dictionary({name: INMF.load(path) for name, path, _ in models})
+    return Dictionary({name: INMF.load(path) for name, path, _ in models}, outputs)
 
 
 def _separate_item(

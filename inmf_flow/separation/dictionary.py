@@ -27,16 +27,19 @@ class Dictionary:
     ----------
     models
         One fitted model a source, all with the same ``power`` and ``beta_loss``.
+    outputs
+        ``"sources"``: an estimate for each source; ``"components"``: one for each component of each, SOURCE-1 and so
+        on, so that a single model takes what it was learned from apart.
 
     Attributes
     ----------
     names
-        The sources, in the order given.
+        What there are estimates of, in the order given.
     max_frequency
         Hertz up to which every model has seen data: above it the sources share equally.
     """
 
-    def __init__(self, models: Mapping[str, INMF]) -> None:
+    def __init__(self, models: Mapping[str, INMF], outputs: str = "sources") -> None:
         if not models:
             raise ArgumentError("there is no model to separate with", expected="one model a source")
         for name, model in models.items():
@@ -46,8 +49,17 @@ class Dictionary:
                     got=repr(model),
                     hint="Load a file with INMF.load(path).",
                 )
-        self.names = list(models)
-        self.models = [models[name] for name in self.names]
+        self.models = list(models.values())
+        counts = [model.n_components for model in self.models]
+        if outputs == "components":
+            self.names = [f"{name}-{k + 1}" for name, count in zip(models, counts, strict=True) for k in range(count)]
+            counts = [1] * len(self.names)
+        elif outputs == "sources":
+            self.names = list(models)
+        else:
+            raise ArgumentError("no such outputs", got=repr(outputs), expected="'sources' or 'components'")
+        # Which columns of the templates belong to which estimate.
+        self._edges = np.cumsum([0, *counts]).tolist()
         rules = {name: get_divergence(model.beta_loss) for name, model in models.items()}
         for what, distinct in (("power", {model.power for model in models.values()}), ("beta_loss", {*rules.values()})):
             if len(distinct) > 1:
@@ -140,10 +152,9 @@ class Dictionary:
 
     def _block_gains(self, block: Block, activations: Activations, mask: Mask) -> list[NDArray[np.float32]]:
         w, h = self.templates(block.frequencies), activations(block.times)
-        edges = np.cumsum([0, *(model.n_components for model in self.models)])
         unseen = block.frequencies > just_above(self.max_frequency)
         models = []
-        for first, last in pairwise(edges):
+        for first, last in pairwise(self._edges):
             model = predict_block(block, w[:, first:last], h[first:last])
             model[unseen] = 0
             models.append(model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,6 +34,7 @@ def separate(
     *,
     mask: str | Mapping[str, Any] | Mask | None = None,
     max_iter: int = 100,
+    outputs: Literal["sources", "components"] = "sources",
 ) -> dict[str, NDArray[Any]]:
     """Separate a mixture into the sources whose dictionaries are given.
 
@@ -55,12 +56,14 @@ def separate(
         ``"default"``, ``"paper"`` or ``{"wiener": exponent}``; see `Mask`.
     max_iter
         Updates of the activations.
+    outputs
+        ``"sources"``, or ``"components"`` for an estimate of each component, named SOURCE-1 and so on.
 
     Returns
     -------
     estimates
-        From the source's name to audio of the mixture's shape. With any but the paper's mask they add up to the
-        mixture within rounding.
+        From the source's (or component's) name to audio of the mixture's shape. With any but the paper's mask they add
+        up to the mixture within rounding.
 
     Raises
     ------
@@ -68,9 +71,9 @@ def separate(
         When models do not go together, or a transform has no inverse.
     """
     samples, mono = as_channels(audio, "separate")
-    dictionary = Dictionary(models)
+    dictionary = Dictionary(models, outputs)
     pieces = list(separate_blocks([samples], sample_rate, dictionary, transform, parse_mask(mask), max_iter))
-    joined = {name: np.concatenate([piece[name] for piece in pieces], axis=-1) for name in models}
+    joined = {name: np.concatenate([piece[name] for piece in pieces], axis=-1) for name in dictionary.names}
     return {name: estimate[0] if mono else estimate for name, estimate in joined.items()}
 
 

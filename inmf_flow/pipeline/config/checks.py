@@ -112,6 +112,9 @@ def check_names(data: Mapping[str, Any], transforms: Mapping[str, Choice]) -> li
         if known and name not in known:
             found.append(Finding(path, _no_such_transform(name, known)))
     found += _check_synthesize(_mapping(data, "separate").get("synthesize"), known, transforms)
+    if _mapping(data, "separate").get("outputs") == "components" and _mapping(data, "evaluate"):
+        what = "evaluate scores sources, but separate.outputs is 'components', which have no references"
+        found.append(Finding(("evaluate",), f"{what}: leave one of the two out", at_key=True))
     found += _check_fields(fit)
     beta_loss = _listed(fit.get("beta_loss"), ("fit", "beta_loss"))
     metrics = _listed(_mapping(data, "evaluate").get("metrics"), ("evaluate", "metrics"))

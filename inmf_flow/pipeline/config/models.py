@@ -122,6 +122,10 @@ class Separate(Section):
         description="Name of the transform that makes audio again, or of several whose estimates are averaged; null: "
         "the first of `transforms`.",
     )
+    outputs: Literal["sources", "components"] = Field(
+        default="sources",
+        description="sources: a file for each source; components: one for each component, SOURCE-1 and so on.",
+    )
     mask: Mask = Field(
         default="default",
         description="default: estimates add up to the mixture; paper: the published mask; {wiener: e}.",
