@@ -115,6 +115,12 @@ class Run:
     failures: tuple[Failure, ...] = ()
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def numbers_components(self) -> bool:
+        """Whether estimates are of components, so that a component's number is part of a file's name."""
+        separate = self.pipeline.get("separate")
+        return isinstance(separate, Mapping) and separate.get("outputs") == "components"
+
     def rows_of(self) -> dict[str, list[MetricRow]]:
         """Return the metric rows of each item."""
         table: dict[str, list[MetricRow]] = {}
@@ -136,6 +142,7 @@ def read_run(run_dir: Path | str) -> Run:
     record = _read_record(folder, path)
     notes = [str(note) for note in _list(record.get("notes"))]
     timings = _mapping(record, "timings", notes)
+    pipeline = _mapping(record, "pipeline", notes)
     sources = tuple(_source(folder, *pair, notes) for pair in _records(record, "sources", notes))
     items = tuple(_item(folder, *pair, notes) for pair in _records(record, "items", notes))
     return Run(
@@ -145,12 +152,12 @@ def read_run(run_dir: Path | str) -> Run:
         written=datetime.fromtimestamp(path.stat().st_mtime, UTC),
         config_hash=_text(record.get("config_hash")) or "",
         versions={name: str(value) for name, value in _mapping(record, "versions", notes).items()},
-        pipeline=_mapping(record, "pipeline", notes),
+        pipeline=pipeline,
         stages=_stages(_mapping(record, "counts", notes), timings),
         total_seconds=_number(timings.get("total")),
         sources=sources,
         items=items,
-        rows=_metric_rows(folder / "metrics.csv", notes),
+        rows=_metric_rows(folder / "metrics.csv", pipeline, notes),
         failures=tuple(_failures(record.get("failures"), sources, items)),
         notes=notes,
     )
@@ -239,9 +246,11 @@ def _failures(recorded: object, sources: Sequence[Source], items: Sequence[Item]
                 yield Failure(stage, outcome.name, outcome.reason or NO_REASON)
 
 
-def _metric_rows(path: Path, notes: list[str]) -> tuple[MetricRow, ...]:
+def _metric_rows(path: Path, pipeline: Mapping[str, Any], notes: list[str]) -> tuple[MetricRow, ...]:
     from inmf_flow.evaluate import read_metrics_csv
 
+    if not path.exists() and "evaluate" in pipeline and pipeline["evaluate"] is None:
+        return ()
     if not path.exists():
         notes.append("There is no metrics.csv: nothing was evaluated, or the run stopped before that.")
         return ()

@@ -62,8 +62,15 @@ def load_model(path: Path) -> Model:
     return model
 
 
-def learned_parts(model: Model) -> Learned:
-    """Sample a model's templates and activations for display, its components ordered by spectral centroid.
+def learned_parts(model: Model, ordered: bool = True) -> Learned:
+    """Sample a model's templates and activations for display.
+
+    Parameters
+    ----------
+    model
+        Fitted.
+    ordered
+        Components by their spectral centroid, low ones first; else in the model's own order.
 
     Raises
     ------
@@ -78,7 +85,7 @@ def learned_parts(model: Model) -> Learned:
     rows = np.arange(len(templates))[:, None]
     centroids = (templates * rows).sum(axis=0) / np.maximum(templates.sum(axis=0), np.finfo(np.float64).tiny)
     # Components that learned nothing have no centroid: they go last.
-    order = np.lexsort((centroids, peaks <= 0))
+    order = np.lexsort((centroids, peaks <= 0)) if ordered else np.arange(len(peaks))
     power = float(getattr(model, "power", 1.0) or 1.0)
     seconds = float(getattr(model, "duration_", 0.0) or 0.0)
     activations = None

@@ -108,7 +108,7 @@ def _content(run: Run, max_items: int) -> dict[str, Any]:
         "max_items": max_items,
         "excerpt": seconds,
         "max_excerpt": MAX_SECONDS,
-        "sources": list(_source_sections(run.sources, max_items)),
+        "sources": list(_source_sections(run, max_items)),
         "pipeline": _as_yaml(run.pipeline),
         "duration": tables.duration,
     }
@@ -127,9 +127,10 @@ def _item_sections(
         yield ItemSection(anchors[item.name], item, item_panels(item, seconds), lines)
 
 
-def _source_sections(sources: Sequence[Source], limit: int) -> Iterator[SourceSection]:
-    for number, source in enumerate(sources):
-        yield SourceSection(f"source-{number + 1}", source, source_pictures(source) if number < limit else None)
+def _source_sections(run: Run, limit: int) -> Iterator[SourceSection]:
+    for number, source in enumerate(run.sources):
+        pictures = source_pictures(source, ordered=not run.numbers_components) if number < limit else None
+        yield SourceSection(f"source-{number + 1}", source, pictures)
 
 
 def _tiles(run: Run, summary: Sequence[tuple[str | None, Sequence[tables.SummaryLine]]]) -> list[tuple[str, str, str]]:

@@ -168,13 +168,13 @@ def _facts(item: Item, read: Mapping[int, Excerpt]) -> tuple[str, ...]:
     return duration(first.total), f"{first.sample_rate / 1000:g} kHz", channels
 
 
-def source_pictures(source: Source) -> SourcePictures:
-    """Draw a source's templates, activations and divergence curve."""
+def source_pictures(source: Source, ordered: bool = True) -> SourcePictures:
+    """Draw a source's templates and activations, its components from low to high or as they are, and its divergence."""
     problems: list[str] = []
     templates = activations = None
     facts: list[tuple[str, str]] = []
     try:
-        templates, activations = _learned_pictures(source, facts, problems)
+        templates, activations = _learned_pictures(source, ordered, facts, problems)
     except Exception as error:  # A model file may be damaged in any way; the curve is still worth showing.
         problems.append(f"The model cannot be shown: {reason_of(error)}")
     divergence = None
@@ -198,13 +198,13 @@ def source_pictures(source: Source) -> SourcePictures:
 
 
 def _learned_pictures(
-    source: Source, facts: list[tuple[str, str]], problems: list[str]
+    source: Source, ordered: bool, facts: list[tuple[str, str]], problems: list[str]
 ) -> tuple[Picture | None, Picture | None]:
     if source.model is None or not source.model.exists():
         if source.status != "failed":
             problems.append("There is no model file." if source.model is None else f"{source.model.name} is missing.")
         return None, None
-    learned = learned_parts(load_model(source.model))
+    learned = learned_parts(load_model(source.model), ordered)
     count = learned.templates.shape[1]
     facts += [("Components", f"{count}"), ("Frequencies", f"0 to {learned.top / 1000:g} kHz")]
     if learned.seconds > 0:
