@@ -265,6 +265,9 @@ class TransformConformance:
         assert points.calibration == "noise", f"the points say {points.calibration!r}; expected 'noise'"
         left, right = transform.halo(rate)
         for number, block in enumerate(points.blocks):
+            if not isinstance(block, GridBlock):
+                # Those of noise that are not on a grid are chosen, such as peaks: their mean says nothing.
+                continue
             inside = (block.times >= left / rate) & (block.times <= (samples - right) / rate)
             # What a point has of other points' noise is not known here: the mean of all is compared, not each.
             level = float(np.mean(block.magnitudes[..., inside].astype(np.float64) ** 2)) if inside.any() else 1.0
