@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import Any
 
 
@@ -119,3 +121,15 @@ class PluginError(InmfError, RuntimeError):
 
 class ClusterError(InmfError, RuntimeError):
     """The cluster cannot be reached or cannot do what the pipeline asks."""
+
+
+def describe_exception(error: BaseException) -> str:
+    """Return an exception as one line: its type, its first line and where it was raised."""
+    lines = str(error).strip().splitlines()
+    text = type(error).__name__ + (f": {lines[0]}" if lines else "")
+    frames = traceback.extract_tb(error.__traceback__)
+    # importlib's own frames say nothing about a plugin.
+    frames = traceback.StackSummary.from_list([f for f in frames if not f.filename.startswith("<frozen ")])
+    if frames:
+        text += f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+    return text

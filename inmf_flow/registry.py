@@ -57,9 +57,10 @@ class Table(Generic[T]):
         self.home = home
         self.built_in = built_in
         self._entries: dict[str, T] = {}
+        self._origins: dict[str, str] = {}
 
-    def register(self, name: str, entry: T) -> None:
-        """Add an entry; a name that is taken raises `ArgumentError` and changes nothing."""
+    def register(self, name: str, entry: T, origin: str | None = None) -> None:
+        """Add an entry, and which plugin it is of; a name that is taken raises `ArgumentError` and changes nothing."""
         module = getattr(entry, "__module__", None) or type(entry).__module__
         ours = self.home is not None and module.startswith(self.home)
         taken = self._entries.get(name)
@@ -70,10 +71,17 @@ class Table(Generic[T]):
                 hint=f"It is {'built in' if taken is None else repr(taken)}: give yours another name.",
             )
         self._entries[name] = entry
+        if origin is not None:
+            self._origins[name] = origin
 
     def unregister(self, name: str) -> None:
         """Forget an entry; unknown names are ignored."""
         self._entries.pop(name, None)
+        self._origins.pop(name, None)
+
+    def origin(self, name: str) -> str | None:
+        """Return which plugin an entry is of, as messages name it; None where no plugin is known to be."""
+        return self._origins.get(name)
 
     def get(self, name: str) -> T:
         """Return the entry of that name, loading what may register it if it is not known yet.

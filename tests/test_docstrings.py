@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def _modules_with_examples() -> list[str]:
     names = []
     for base in (ROOT, ROOT / "plugins"):
-        for package in ("inmf_flow", "inmf_flow_stft"):
-            for path in sorted((base / package).rglob("*.py")):
+        for package in sorted(base.glob("inmf_flow*")):
+            for path in sorted(package.rglob("*.py")):
                 examples = [line for line in path.read_text("utf-8").splitlines() if ">>> " in line]
                 # Those that need a file of the reader's own are shown, not run.
                 if any("+SKIP" not in line for line in examples):

@@ -1,19 +1,20 @@
-"""``inmf plugins``: what is installed, and whether it works."""
+"""``inmf plugins``: what is installed, whether it works, and a new one to begin with."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="List and diagnose plugins.", no_args_is_help=False)
+app = typer.Typer(help="List and diagnose plugins, and write new ones.", no_args_is_help=False)
 
 
 @app.callback(invoke_without_command=True)
 def plugins(context: typer.Context) -> None:
-    """List and diagnose plugins."""
+    """List and diagnose plugins, and write new ones."""
     if context.invoked_subcommand is None:
         list_plugins()
 
@@ -56,6 +57,27 @@ def diagnose(
         typer.echo(f"{wrong} of {len(diagnoses)} checks failed.")
         raise typer.Exit(1)
     typer.echo(f"All {len(diagnoses)} checks passed.")
+
+
+@app.command("new")
+def write_new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name, such as my-transform.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Write DIR/NAME.")] = Path(),
+    author: Annotated[
+        str | None, typer.Option(help="Who holds the copyright. [default: The NAME developers]", show_default=False)
+    ] = None,
+) -> None:
+    """Write a plugin to begin with: a distribution with a working transform, its tests and a pipeline."""
+    from shlex import quote
+
+    from inmf_flow.plugins import new_plugin
+
+    new = new_plugin(name, output, author)
+    typer.echo(f"{new.folder}: {len(new.files)} files, with the transform {new.transform}. Next:")
+    typer.echo(f"  pip install -e {quote(f'{new.folder}[test]')}")
+    typer.echo(f"  python -m pytest {quote(str(new.folder))}")
+    typer.echo("  inmf plugins doctor")
+    typer.echo(f"Then change {new.folder / new.package / 'transform.py'}.")
 
 
 def _show(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -11,7 +11,15 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inmf_flow.errors import ArgumentError, AudioError, InmfError, ModelFileError, OutputError, StoreError
+from inmf_flow.errors import (
+    ArgumentError,
+    AudioError,
+    InmfError,
+    ModelFileError,
+    OutputError,
+    PluginError,
+    StoreError,
+)
 from inmf_flow.pipeline.ledger import Entry, Ledger, describe_output
 from inmf_flow.pipeline.tidy import STORE, part_name
 
@@ -104,7 +112,9 @@ def _attempt(
     except ModelFileError:
         raise
     except InmfError as error:
-        entry = Entry(item, inputs, "failed", str(error), transient=isinstance(error, StoreError | OutputError))
+        # A plugin's author mends it without telling us: its version may still be the same.
+        transient = isinstance(error, StoreError | OutputError | PluginError)
+        entry = Entry(item, inputs, "failed", str(error), transient=transient)
     except (OSError, MemoryError) as error:
         entry = Entry(item, inputs, "failed", f"{type(error).__name__}: {error}", transient=True)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Find, load, list and diagnose plugins.
+"""Find, load, list and diagnose plugins, and write new ones.
 
 The functions here act on one manager for the process, which loads the installed plugins the first time that
 it is asked for anything.
@@ -9,14 +9,17 @@ from __future__ import annotations
 from inmf_flow.plugins.doctor import Diagnosis, doctor
 from inmf_flow.plugins.manager import PluginManager
 from inmf_flow.plugins.records import PluginRecord
+from inmf_flow.plugins.scaffold import NewPlugin, new_plugin
 
 __all__ = [
     "Diagnosis",
+    "NewPlugin",
     "PluginManager",
     "PluginRecord",
     "call_lifecycle",
     "doctor",
     "load_plugins",
+    "new_plugin",
     "plugin_manager",
     "plugin_records",
     "plugin_version",

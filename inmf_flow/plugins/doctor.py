@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -79,15 +81,15 @@ def doctor(time_limit: float = TIME_LIMIT) -> list[Diagnosis]:
     found = find_plugins()
     records, broken = _load_in_child(found, time_limit)
     by_key = {diagnosis.plugin: diagnosis for diagnosis in broken}
+    loaded = [record for record in records if record.key not in by_key]
+    tried = _probe_all(loaded, list(by_key), time_limit)
     diagnoses: list[Diagnosis] = []
     for record in [*records, *plugin_manager().in_process_records()]:
         if record.key in by_key:
             diagnoses.append(by_key[record.key])
             continue
         diagnoses += _load_diagnoses(record)
-        if record.distribution is not None:
-            for name in record.provides.get("transform", []):
-                diagnoses += _probe(record.key, name, list(by_key), time_limit)
+        diagnoses += tried.get(record.key, [])
     return diagnoses
 
 
@@ -117,8 +119,30 @@ def _load_in_child(found: list[FoundPlugin], time_limit: float) -> tuple[list[Pl
         broken.append(Diagnosis(child.step, "", "load", False, _ended(child, "loading", time_limit)))
 
 
-def _probe(key: str, name: str, disabled: list[str], time_limit: float) -> list[Diagnosis]:
-    child = _run_child({"transform": name}, disabled, time_limit)
+def _probe_all(records: list[PluginRecord], disabled: list[str], time_limit: float) -> dict[str, list[Diagnosis]]:
+    """Try all transforms, some at a time; return the findings by the plugins' keys."""
+    stop = threading.Event()
+
+    def probe(key: str, name: str) -> list[Diagnosis]:
+        return _probe(key, name, disabled, time_limit, stop)
+
+    names = [(record.key, name) for record in records for name in record.provides.get("transform", [])]
+    found: dict[str, list[Diagnosis]] = {}
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        futures = [(key, pool.submit(probe, key, name)) for key, name in names]
+        try:
+            for key, future in futures:
+                found.setdefault(key, []).extend(future.result())
+        except BaseException:
+            # Ctrl-C: whoever still waits for a process is to end it and go.
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return found
+
+
+def _probe(key: str, name: str, disabled: list[str], time_limit: float, stop: threading.Event) -> list[Diagnosis]:
+    child = _run_child({"transform": name}, disabled, time_limit, stop)
     diagnoses = [Diagnosis(key, name, **line["check"]) for line in child.lines if "check" in line]
     if child.ending != "finished":
         diagnoses.append(Diagnosis(key, name, child.step, False, _ended(child, child.step, time_limit)))
@@ -131,7 +155,9 @@ def _ended(child: _Child, doing: str, time_limit: float) -> str:
     return f"{doing} ended the process: {child.detail}"
 
 
-def _run_child(request: dict[str, Any], disabled: list[str], time_limit: float) -> _Child:
+def _run_child(
+    request: dict[str, Any], disabled: list[str], time_limit: float, stop: threading.Event | None = None
+) -> _Child:
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     environment[DISABLE_VARIABLE] = ",".join(filter(None, [environment.get(DISABLE_VARIABLE, ""), *disabled]))
@@ -151,10 +177,12 @@ def _run_child(request: dict[str, Any], disabled: list[str], time_limit: float) 
                 start_new_session=True,
             ) as process,
         ):
-            return _watch(process, report, errors, time_limit)
+            return _watch(process, report, errors, time_limit, stop or threading.Event())
 
 
-def _watch(process: subprocess.Popen[bytes], report: Path, errors: Path, time_limit: float) -> _Child:
+def _watch(
+    process: subprocess.Popen[bytes], report: Path, errors: Path, time_limit: float, stop: threading.Event
+) -> _Child:
     child = _Child()
     deadline = time.monotonic() + _STARTING_LIMIT
     try:
@@ -164,9 +192,8 @@ def _watch(process: subprocess.Popen[bytes], report: Path, errors: Path, time_li
             if len(lines) > len(child.lines):
                 child.lines = lines
                 deadline = time.monotonic() + time_limit
-            if ended or time.monotonic() > deadline:
+            if ended or time.monotonic() > deadline or stop.wait(_POLL):
                 break
-            time.sleep(_POLL)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

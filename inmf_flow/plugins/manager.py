@@ -5,21 +5,24 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pluggy
 
 from inmf_flow import hookspecs, registry
-from inmf_flow.errors import ArgumentError, PluginError, UnknownNameError
+from inmf_flow.errors import ArgumentError, PluginError, UnknownNameError, describe_exception
 from inmf_flow.plugins.checks import describe, hook_problems, name_of, nearest_hook, object_problem
-from inmf_flow.plugins.discovery import FoundPlugin, find_plugins
-from inmf_flow.plugins.records import PluginRecord, Status, describe_exception, plugin_key
+from inmf_flow.plugins.discovery import DISABLE_VARIABLE, FoundPlugin, find_plugins
+from inmf_flow.plugins.records import PluginRecord, Status, plugin_key
 
 logger = logging.getLogger("inmf_flow.plugins")
 
 # What a plugin may raise without ending the program; Ctrl-C still ends it.
 CONTAINED = (Exception, SystemExit)
+# Seconds after which a plugin that is still loading is named: whoever waits learns for what.
+PATIENCE = 10.0
 
 _TABLES: Mapping[str, registry.Table[object]] = {
     "transform": registry.transforms,  # type: ignore[dict-item]  # what enters it is checked to be a class
@@ -84,15 +87,19 @@ class PluginManager:
         Lists the entry points to load.
     tables
         From the kind of object to the table that is filled.
+    patience
+        Seconds after which a warning names a plugin that is still loading.
     """
 
     def __init__(
         self,
         find: Callable[[], Sequence[FoundPlugin]] = find_plugins,
         tables: Mapping[str, registry.Table[object]] = _TABLES,
+        patience: float = PATIENCE,
     ) -> None:
         self._find = find
         self._tables = tables
+        self._patience = patience
         self._entries: list[_Entry] = []
         self._owners: dict[tuple[str, str], _Entry] = {}
         self._reported: set[tuple[str, str]] = set()
@@ -116,7 +123,8 @@ class PluginManager:
                 for found in self._find():
                     if before is not None:
                         before(found.key)
-                    self._load_one(found)
+                    with _named_when_slow(found.key, self._patience):
+                        self._load_one(found)
             finally:
                 self._state = "loaded"
 
@@ -317,7 +325,7 @@ class PluginManager:
         # The table accepts the same object again; two plugins that bring it are nevertheless two.
         if owner is None and name not in self._tables[kind].built_in:
             try:
-                self._tables[kind].register(name, obj)
+                self._tables[kind].register(name, obj, f"{entry.key} ({entry.record().origin})")
             except ArgumentError:
                 holder = "an object registered by hand"
             else:
@@ -338,3 +346,25 @@ class PluginManager:
             sentence = f"{hook} raised {describe_exception(error)}"
             entry.problems.append(sentence)
         logger.warning("plugin %s: %s; the run goes on", entry.key, sentence)
+
+
+@contextmanager
+def _named_when_slow(key: str, patience: float) -> Iterator[None]:
+    """Warn when the block takes longer than so many seconds; it cannot be stopped, but the user can leave it out."""
+
+    def warn() -> None:
+        logger.warning(
+            "plugin %s has been loading for %g seconds; to leave it out, set %s=%s",
+            key,
+            patience,
+            DISABLE_VARIABLE,
+            key,
+        )
+
+    timer = threading.Timer(patience, warn)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 Status = Literal["ok", "failed", "partial"]
@@ -58,15 +56,3 @@ class PluginRecord:
 def plugin_key(name: str, distribution: str | None) -> str:
     """Return the name that is unique among plugins."""
     return name if distribution is None else f"{distribution}:{name}"
-
-
-def describe_exception(error: BaseException) -> str:
-    """Return an exception as one line: its type, its first line and where it was raised."""
-    lines = str(error).strip().splitlines()
-    text = type(error).__name__ + (f": {lines[0]}" if lines else "")
-    frames = traceback.extract_tb(error.__traceback__)
-    # importlib's own frames say nothing about the plugin.
-    frames = traceback.StackSummary.from_list([f for f in frames if not f.filename.startswith("<frozen ")])
-    if frames:
-        text += f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
-    return text

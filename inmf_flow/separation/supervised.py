@@ -14,7 +14,17 @@ from inmf_flow.factorize import INMF
 from inmf_flow.points import PointSet
 from inmf_flow.separation.dictionary import Dictionary
 from inmf_flow.separation.masks import Mask, parse_mask
-from inmf_flow.transform import SlidingAudio, Span, Transform, as_channels, get_transform, synthesis_context
+from inmf_flow.transform import (
+    SlidingAudio,
+    Span,
+    Transform,
+    as_channels,
+    checked_analysis,
+    checked_halo,
+    checked_synthesis,
+    get_transform,
+    synthesis_context,
+)
 
 logger = logging.getLogger("inmf_flow.separation")
 
@@ -119,14 +129,14 @@ def separate_blocks(
             break
         parts = []
         for each in transforms:
-            left, right = each.halo(sample_rate)
+            left, right = checked_halo(each, sample_rate)
             end = stop + left if audio.length is None else min(stop + left, audio.length)
             span = Span(offset, max(start - right, 0), end, audio.length)
-            parts.append(each.analyze(window, sample_rate, span=span))
+            parts.append(checked_analysis(each, window, sample_rate, span))
         cut = slice(start - offset, stop - offset)
         gains = dictionary.joint_gains(parts, mask, max_iter)
         yield {
-            name: _mean_of_estimates(transforms, parts, gain, cut)
+            name: _mean_of_estimates(transforms, parts, gain, window.shape[-1])[..., cut]
             for name, gain in zip(dictionary.names, gains, strict=True)
         }
         start = stop
@@ -150,11 +160,11 @@ def _as_transforms(given: TransformChoice) -> list[Transform]:
 
 
 def _mean_of_estimates(
-    transforms: Sequence[Transform], parts: Sequence[PointSet], gains: Sequence[list[NDArray[np.float32]]], cut: slice
+    transforms: Sequence[Transform], parts: Sequence[PointSet], gains: Sequence[list[NDArray[np.float32]]], samples: int
 ) -> NDArray[Any]:
     """Return one source's audio, the mean of what each transform makes of its points and gains."""
     estimates = [
-        np.asarray(transform.synthesize(points, gain))[..., cut]
+        checked_synthesis(transform, points, gain, samples)
         for transform, points, gain in zip(transforms, parts, gains, strict=True)
     ]
     # In the precision of the audio: a mean of one is the one.

@@ -1,6 +1,7 @@
 """The transform contract: what a plugin gives, and how to look one up and run it block by block."""
 
 from inmf_flow.transform.blocks import SlidingAudio, analyze_in_blocks, synthesis_context
+from inmf_flow.transform.checked import checked_analysis, checked_halo, checked_synthesis, fault_of_points
 from inmf_flow.transform.contract import (
     API_VERSION,
     Calibration,
@@ -27,6 +28,10 @@ __all__ = [
     "analyze_in_blocks",
     "as_channels",
     "check_sample_rate",
+    "checked_analysis",
+    "checked_halo",
+    "checked_synthesis",
+    "fault_of_points",
     "get_transform",
     "origin_of",
     "resolve_gains",

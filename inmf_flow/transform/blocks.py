@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from inmf_flow.errors import TransformError
 from inmf_flow.points import PointSet
+from inmf_flow.transform.checked import checked_analysis, checked_halo
 from inmf_flow.transform.contract import Span, Transform
 
 
@@ -61,7 +62,7 @@ class SlidingAudio:
 
 def synthesis_context(transform: Transform, sample_rate: int) -> tuple[int, int]:
     """Return how many samples before and after a stretch of output its analysis and synthesis need together."""
-    left, right = transform.halo(sample_rate)
+    left, right = checked_halo(transform, sample_rate)
     return left + right, left + right
 
 
@@ -82,7 +83,7 @@ def analyze_in_blocks(
     if block_length < 1:
         raise TransformError("blocks must hold samples", got=f"block_length {block_length}", expected="1 or more")
     audio = SlidingAudio(blocks)
-    left, right = transform.halo(sample_rate)
+    left, right = checked_halo(transform, sample_rate)
     start = 0
     while audio.length is None or start < audio.length:
         stop = start + block_length
@@ -91,5 +92,5 @@ def analyze_in_blocks(
             stop = min(stop, audio.length)
             if start >= stop:
                 break
-        yield transform.analyze(window, sample_rate, span=Span(offset, start, stop, audio.length))
+        yield checked_analysis(transform, window, sample_rate, Span(offset, start, stop, audio.length))
         start = stop

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from inmf_flow.registry import parse_choice, parse_spec, transforms
+from inmf_flow.transform.checked import contained
 from inmf_flow.transform.contract import Transform
 
 
@@ -25,6 +26,8 @@ def get_transform(spec: str, /, **options: Any) -> Transform:
         When no plugin has registered the name; the message lists those there are.
     ConfigError
         When an option is unknown or out of range.
+    PluginError
+        When the transform raises anything else.
 
     Examples
     --------
@@ -33,7 +36,8 @@ def get_transform(spec: str, /, **options: Any) -> Transform:
     """
     name, given = parse_spec(spec)
     cls = cast("type[Transform]", transforms.get(name))
-    return cls(**{**given, **options})
+    with contained(name, "its construction"):
+        return cls(**{**given, **options})
 
 
 def transform_from_mapping(mapping: Mapping[str, Any] | str) -> Transform:

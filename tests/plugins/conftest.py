@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,12 @@ class Site:
             entry_points = "\n".join(["[inmf_flow]", *lines, ""])
         (info / "entry_points.txt").write_text(entry_points)
 
-    def run(self, code: str, *, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, code: str, *, arguments: Sequence[str] = (), check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run Python code in a fresh process that sees the distributions."""
         done = subprocess.run(
-            [sys.executable, "-W", "error::RuntimeWarning", "-c", textwrap.dedent(code)],
+            [sys.executable, "-W", "error::RuntimeWarning", "-c", textwrap.dedent(code), *arguments],
             env={**os.environ, "PYTHONPATH": str(self.folder), **environment},
             capture_output=True,
             text=True,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,3 +78,25 @@ def test_the_doctor_exits_with_0_when_all_is_well(site: Any) -> None:
     done = command(site, "doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].endswith(" checks passed.")
+
+
+def test_ctrl_c_ends_the_doctor_and_whom_it_waits_for(site: Any, transform_source: Any, tmp_path: Path) -> None:
+    body = "def analyze(self, audio, sample_rate, *, span=None):\n        "
+    body += "import os, time; open(os.environ['MARK'], 'w').write(str(os.getpid())); time.sleep(600)"
+    site.install("slow-one", {"slow": "slow_module"}, {"slow_module": transform_source("slow", body)})
+    mark = tmp_path / "mark"
+    environment = {**os.environ, "PYTHONPATH": str(site.folder), "MARK": str(mark)}
+    command = [sys.executable, "-c", APP, "doctor"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        wait_until(lambda: mark.exists() and mark.read_text() != "")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode != 0
+    wait_until(lambda: not Path("/proc", mark.read_text()).exists())
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)

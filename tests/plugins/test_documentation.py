@@ -1,30 +1,23 @@
-"""docs/plugins.md: its example works as written, and every hook has a heading and a test."""
+"""docs/plugins.md: what it shows is what is written, and every hook has a heading and a test."""
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import re
-import sys
-import tomllib
 import typing
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from inmf_flow import hookspecs
+from inmf_flow.plugins import scaffold
 from inmf_flow.testing import TransformConformance
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "plugins.md").read_text()
 HOOKS = [name for name, value in vars(hookspecs).items() if hasattr(value, "inmf_flow_spec")]
-
-
-def listing(title: str) -> str:
-    found = re.search(rf'^```\w+ title="{re.escape(title)}"\n(.*?)^```$', PAGE, re.MULTILINE | re.DOTALL)
-    assert found is not None, f"the page has no listing {title}"
-    return found[1]
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -54,39 +47,49 @@ def test_the_hooks_are_those_that_the_loader_knows() -> None:
     assert {*hookspecs.REGISTER_HOOKS.values(), *hookspecs.LIFECYCLE_HOOKS} == set(HOOKS)
 
 
-def _example() -> Any:
-    # A real module, since pickling looks a class up by its module's name.
-    spec = importlib.util.spec_from_loader("inmf_block_dft", loader=None)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["inmf_block_dft"] = module
-    exec(compile(listing("inmf_block_dft.py"), "docs/plugins.md", "exec"), module.__dict__)
-    return module
+TEMPLATE = Path(scaffold.__file__).with_name("template")
+PIECES = re.findall(r'^```\w+ title="(my_transform/[^"]+|tests/[^"]+|pyproject.toml)"\n(.*?)^```$', PAGE, re.M | re.S)
 
 
-EXAMPLE = _example()
+def test_the_page_shows_pieces_of_the_whole_template() -> None:
+    assert {name for name, _ in PIECES} == {
+        "pyproject.toml",
+        "my_transform/__init__.py",
+        "my_transform/transform.py",
+        "tests/test_conformance.py",
+    }
 
 
-class TestExampleOfThePage(TransformConformance):
-    transform = EXAMPLE.BlockDft
+@pytest.mark.parametrize(("name", "piece"), PIECES)
+def test_what_the_page_shows_is_what_is_written(name: str, piece: str) -> None:
+    assert piece in (TEMPLATE / name).read_text(encoding="utf-8")
 
 
-class TestExampleWithSmallBlocks(TransformConformance):
-    transform = EXAMPLE.BlockDft
-    options: ClassVar = {"size": 64}
+def test_functions_that_the_page_speaks_of_are_in_the_template() -> None:
+    source = (TEMPLATE / "my_transform" / "transform.py").read_text(encoding="utf-8")
+    steps = PAGE[PAGE.index("### Make it yours") : PAGE.index("### Prove it")]
+    named = set(re.findall(r"`(_\w+)`", PAGE[: PAGE.index("### Prove it")]))
+    assert {"_spectra", "_frames", "_scale"} <= named
+    assert {f"def {name}(" in source for name in named} == {True}
+    assert "class MyTransformConfig" in source
+    assert "`MyTransformConfig`" in steps
 
 
-def test_the_listed_tests_are_these() -> None:
-    assert "class TestBlockDft(TransformConformance):\n    transform = BlockDft\n" in listing("test_block_dft.py")
+def test_the_command_of_the_page_prints_what_the_page_shows(inmf: Callable[..., Any], tmp_path: Path) -> None:
+    printed = inmf("plugins", "new", "my-transform", cwd=tmp_path).out
+    assert f"```console\n$ inmf plugins new my-transform\n{printed}```\n" in PAGE
+    top = {path.name for path in (tmp_path / "my-transform").rglob("*") if path.is_file()}
+    table = PAGE[PAGE.index("| File | What it is |") : PAGE.index("### What makes it a plugin")]
+    assert {
+        name.rpartition("/")[2] for name in re.findall(r"`([\w./]+)`", table) if "." in name or name == "LICENSE"
+    } == top
 
 
-def test_the_listed_project_is_found_once_installed(site: Any) -> None:
-    project = tomllib.loads(listing("pyproject.toml"))["project"]
-    site.install(project["name"], project["entry-points"]["inmf_flow"], version=project["version"])
-    (site.folder / "inmf_block_dft.py").write_text(listing("inmf_block_dft.py"))
-    record = site.records()["inmf-block-dft:block_dft"]
-    assert record["status"] == "ok"
-    assert record["provides"] == {"transform": ["block_dft"]}
+def test_every_attribute_of_the_conformance_class_is_in_the_table() -> None:
+    own = {name for name in TransformConformance.__annotations__ if name not in ("transform", "options")}
+    table = PAGE[PAGE.index("| Attribute | Default |") : PAGE.index("### Use it")]
+    listed = dict(re.findall(r"^\| `(\w+)` \| `?([\w.]+)`? \|", table, re.MULTILINE))
+    assert listed == {name: str(getattr(TransformConformance, name)) for name in own}
 
 
 def test_the_listed_metric_is_registered_and_scores() -> None:

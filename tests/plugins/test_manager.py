@@ -345,6 +345,23 @@ def test_loading_happens_once_and_other_threads_wait_for_it() -> None:
     assert seen == [4, 4, 4, 4]
 
 
+def test_a_plugin_that_loads_slowly_is_named_while_one_waits(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[list[str]] = []
+
+    def load() -> object:
+        time.sleep(0.5)
+        seen.append(caplog.messages[:])
+        return Listener()
+
+    plugins = [found("slow", load), found("fast", Listener)]
+    manager = PluginManager(find=lambda: plugins, tables=tables(), patience=0.1)
+    with caplog.at_level(logging.WARNING, logger="inmf_flow.plugins"):
+        assert [record.status for record in manager.records()] == ["ok", "ok"]
+    message = "plugin dist:slow has been loading for 0.1 seconds; to leave it out, set INMF_DISABLE_PLUGINS=dist:slow"
+    assert seen == [[message]]
+    assert caplog.messages == [message]
+
+
 def test_a_plugin_may_ask_for_plugins_while_it_is_imported() -> None:
     seen: list[list[str]] = []
 
