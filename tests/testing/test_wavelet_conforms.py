@@ -28,7 +28,6 @@ class TestHaarPackets(TransformConformance):
     transform = Wavelet
     options: ClassVar = {"wavelet": "haar", "level": 4, "calibration": "noise"}
     real_coefficients = True
-    impulse_hops = 1.0
 
 
 class TestOctaves(TransformConformance):
@@ -49,7 +48,6 @@ class TestStationary(TransformConformance):
     transform = Wavelet
     options: ClassVar = {"kind": "swt"}
     real_coefficients = True
-    impulse_hops = 1.0
 
 
 class TestContinuous(TransformConformance):
