@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 _TRANSFORM_HELP = "A transform with its options, such as stft:n_fft=2048,hop_length=512"
 
-_Audio = Annotated[list[Path], typer.Argument(metavar="AUDIO...", help="Recordings (or folders) of one source.")]
+_Audio = Annotated[
+    list[Path],
+    typer.Argument(metavar="AUDIO...", help="Recordings (or folders) of one source, or points stores of earlier runs."),
+]
+_Items = Annotated[
+    str, typer.Option(metavar="PATTERN", help="Which items of a points store to learn from, such as 'alice/*'.")
+]
 _ModelOutput = Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="The model file to write.")]
 _Components = Annotated[int, typer.Option(min=1, max=4096, help="Number of spectral templates.")]
 _Transforms = Annotated[
@@ -65,15 +71,28 @@ def fit(
     max_iter: _Iterations = None,
     random_state: _Seed = 0,
     sample_rate: _FitRate = None,
+    items: _Items = "*",
 ) -> None:
-    """Learn one source's dictionary from recordings and write it to a model file."""
+    """Learn one source's dictionary from recordings, or from their stored points, and write it to a model file."""
     from inmf_flow.corpus import find_files
     from inmf_flow.errors import ArgumentError
+    from inmf_flow.store import is_points_store
     from inmf_flow.transform import get_transform
 
+    stores = [path for path in audio if is_points_store(path)]
+    if stores and len(stores) < len(audio):
+        raise ArgumentError(
+            "points stores and recordings cannot be mixed", where="AUDIO", got=f"{stores[0]} and others"
+        )
+    if stores and (transform or sample_rate):
+        raise ArgumentError(
+            "stored points are analysed already", where="--transform" if transform else "--sample-rate", got=stores[0]
+        )
+    if items != "*" and not stores:
+        raise ArgumentError("only points stores have items to choose from", where="--items", got=repr(items))
     specs = transform or ["stft"]
     transforms = [get_transform(spec) for spec in specs]
-    paths = find_files(audio, "AUDIO")
+    paths = [] if stores else find_files(audio, "AUDIO")
     if output.is_dir():
         raise ArgumentError("the model file is a folder", where=output, expected="a path such as voice.safetensors")
     from inmf_flow.factorize import INMF
@@ -81,11 +100,16 @@ def fit(
     model = INMF(
         components, field=field, beta_loss=beta_loss, power=power, max_iter=max_iter, random_state=random_state
     )
-    points, used = _points_of(paths, transforms, sample_rate)
-    model.fit(points)
-    model.provenance = {"files": used, "transforms": specs, "sample_rate": sample_rate}
+    if stores:
+        points, used = _stored_points(stores, items)
+        model.fit(points)
+        model.provenance = {"stores": [str(path) for path in stores], "items": used}
+    else:
+        points, used = _points_of(paths, transforms, sample_rate)
+        model.fit(points)
+        model.provenance = {"files": used, "transforms": specs, "sample_rate": sample_rate}
     model.save(output)
-    _print_fit(output, model, len(used))
+    _print_fit(output, model, f"{len(used)} items" if stores else f"{len(used)} files")
     if len(used) < len(paths):
         raise typer.Exit(1)
 
@@ -108,10 +132,29 @@ def _points_of(
     return PointSet.end_to_end(sets), used
 
 
-def _print_fit(output: Path, model: INMF, files: int) -> None:
+def _stored_points(stores: Sequence[Path], pattern: str) -> tuple[PointSet, list[str]]:
+    """Return the points of all items of stores whose names match, end to end, and these names."""
+    from fnmatch import fnmatchcase
+
+    from inmf_flow.errors import ArgumentError
+    from inmf_flow.points import PointSet
+    from inmf_flow.store import open_points
+
+    sets, used = [], []
+    for store in stores:
+        points = open_points(store)
+        chosen = sorted(item for item in points if fnmatchcase(item, pattern))
+        sets += [points[item] for item in chosen]
+        used += chosen
+    if not sets:
+        raise ArgumentError("no stored item matches", where="--items", got=repr(pattern))
+    return PointSet.end_to_end(sets), used
+
+
+def _print_fit(output: Path, model: INMF, source: str) -> None:
     first, last = model.divergence_curve_[0][1], model.divergence_curve_[-1][1]
     typer.echo(
-        f"{output}: {model.n_components} templates up to {model.max_frequency_:.0f} Hz from {files} files, "
+        f"{output}: {model.n_components} templates up to {model.max_frequency_:.0f} Hz from {source}, "
         f"divergence {first:.4g} -> {last:.4g} in {model.n_iter_} iterations"
     )
 

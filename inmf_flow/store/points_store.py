@@ -276,6 +276,15 @@ class PointsStore:
         self._stamp = stamp if now - stamp > _SETTLED_NS else None
 
 
+def is_points_store(path: Path | str) -> bool:
+    """Return whether a folder claims to be a points store, of whichever format."""
+    try:
+        metadata: Any = json.loads((Path(path) / GROUP_FILE).read_bytes())
+        return ATTRIBUTE in metadata["attributes"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
 def _check_root(path: Path) -> None:
     if not path.exists():
         raise StoreNotFoundError("no points store is there", where=path)

@@ -276,3 +276,31 @@ def test_report_refuses_what_is_no_run(inside: Program, tmp_path: Path) -> None:
     _refused(inside("report", tmp_path), str(tmp_path))
     (tmp_path / "run.json").write_text("[")
     _refused(inside("report", tmp_path), "run.json")
+
+
+def test_fit_learns_from_a_runs_store_without_its_audio(
+    project: Any, inside: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = project.output / "points.zarr"
+    for path in (project.folder / "male").iterdir():
+        path.unlink()
+    options = ["--components", 3, "--max-iter", 10]
+    done = inside("fit", store, "--items", "male/*", *options, "-o", tmp_path / "m.safetensors")
+    assert done.code == 0, done.err
+    assert " from 2 items, divergence " in done.out
+    from inmf_flow import INMF
+
+    loaded = INMF.load(tmp_path / "m.safetensors")
+    assert (loaded.n_components, loaded.provenance["items"]) == (3, ["male/a", "male/b"])
+    other = inside("fit", store, "--items", "male/*", "--field", "matrix", *options, "-o", tmp_path / "n.safetensors")
+    assert other.code == 0
+    assert INMF.load(tmp_path / "n.safetensors").field == "matrix"
+
+
+def test_fit_says_what_cannot_be_asked_of_a_store(project: Any, corpus: Any, inside: Program, tmp_path: Path) -> None:
+    store, model = project.output / "points.zarr", tmp_path / "m.safetensors"
+    _refused(inside("fit", store, "--transform", "stft", "-o", model), "stored points are analysed already")
+    _refused(inside("fit", store, corpus.folder / "male/a.wav", "-o", model), "cannot be mixed")
+    _refused(inside("fit", store, "--items", "nobody/*", "-o", model), "no stored item matches")
+    _refused(inside("fit", corpus.folder / "male", "--items", "a*", "-o", model), "only points stores have items")
+    assert not model.exists()
