@@ -33,12 +33,13 @@ docs: $(STAMP) ## Build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 # BENCH="--case peers" passes arguments on.
-bench: $(STAMP) ## Measure the fitting engine; writes benchmarks/results.json and docs/performance.md
+bench: $(STAMP) ## Measure fits and transforms; writes benchmarks/results.json and the tables in docs/
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	  --requirement benchmarks/requirements.txt || echo "torchnmf could not be installed: it is left out"
 	@.venv/bin/python benchmarks/fit_speed.py $(BENCH)
 	@.venv/bin/python benchmarks/gpu.py --out benchmarks/results.json
 	@.venv/bin/python benchmarks/results.py
+	@.venv/bin/python benchmarks/transforms.py
 
 clean: ## Remove .venv and everything that was built or run
 	rm -rf .venv build dist site runs pipelines/runs dask-worker-space *.egg-info \

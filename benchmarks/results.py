@@ -1,5 +1,7 @@
 """Benchmark results: one JSON file that every benchmark adds to, the bars they are held to, and a table.
 
+What transforms cost has no bar: it is a section of its own, which transform_table.py knows.
+
 Called as a program this puts the table of results.json into docs/performance.md.
 """
 
@@ -103,7 +105,7 @@ def entry(case: str, clip: str, figure: float | None, **detail: Any) -> Entry:
 
 def load(path: Path = RESULTS) -> list[Entry]:
     """Read a results file's entries; none where there is no file."""
-    return [Entry(**one) for one in json.loads(path.read_text())["entries"]] if path.exists() else []
+    return [Entry(**one) for one in _document(path)["entries"]]
 
 
 def save(entries: Iterable[Entry], path: Path = RESULTS, *, clear: Iterable[str] = ()) -> None:
@@ -113,12 +115,18 @@ def save(entries: Iterable[Entry], path: Path = RESULTS, *, clear: Iterable[str]
     kept = [one for one in load(path) if one.case not in dropped and (one.case, one.clip) not in new]
     order = list(BARS)
     rows = sorted([*kept, *new.values()], key=lambda one: (order.index(one.case), one.clip))
-    document = {
-        "format": 2,
-        "summary": [asdict(one) for one in summarize(rows)],
-        "entries": [asdict(one) for one in rows],
-    }
-    _replace(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    summary = [asdict(one) for one in summarize(rows)]
+    _write(path, {**_document(path), "summary": summary, "entries": [asdict(one) for one in rows]})
+
+
+def load_section(name: str, path: Path = RESULTS) -> Any:
+    """Read another part of a results file, as it was written; None where there is none."""
+    return _document(path).get(name)
+
+
+def save_section(name: str, value: Any, path: Path = RESULTS) -> None:
+    """Write another part of a results file, and leave the rest as it is."""
+    _write(path, {**_document(path), name: _plain(value)})
 
 
 def summarize(entries: Iterable[Entry]) -> list[Summary]:
@@ -166,13 +174,16 @@ def clip_table(entries: Iterable[Entry]) -> str:
 
 def write_table(entries: Iterable[Entry], page: Path = PAGE) -> None:
     """Put the tables between a page's two markers; `ValueError` where it does not have both, in their order."""
-    entries = list(entries)
-    text = page.read_text(encoding="utf-8")
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{page} has no {BEGIN} with {END} after it")
-    _replace(page, f"{head}{BEGIN}\n\n{table(entries).rstrip()}\n\n{END}{tail}")
+    write_between(page, BEGIN, END, table(entries))
+
+
+def write_between(page: Path, begin: str, end: str, text: str) -> None:
+    """Put text between a page's two markers; `ValueError` where it does not have both, in their order."""
+    head, first, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, last, tail = rest.partition(end)
+    if not first or not last:
+        raise ValueError(f"{page} has no {begin} with {end} after it")
+    _replace(page, f"{head}{begin}\n\n{text.rstrip()}\n\n{end}{tail}")
 
 
 def machine() -> dict[str, Any]:
@@ -189,15 +200,16 @@ def machine() -> dict[str, Any]:
     return {"processor": model, "cores": os.cpu_count(), **versions}
 
 
+def machine_sentence(where: dict[str, Any]) -> str:
+    """Return a machine in words: processor, Python and NumPy."""
+    return f"{where['processor']} ({where['cores']} cores), Python {where['python']}, NumPy {where['numpy']}"
+
+
 def _machines(entries: list[Entry]) -> list[str]:
     """Return a sentence for each machine and set of versions, with its cases where there are several."""
     cases: dict[str, list[str]] = {}
     for one in entries:
-        where = one.machine
-        text = (
-            f"{where['processor']} ({where['cores']} cores), Python {where['python']}, NumPy {where['numpy']}, "
-            f"PyTorch {where['torch']}"
-        )
+        text = f"{machine_sentence(one.machine)}, PyTorch {one.machine['torch']}"
         # Where a figure was taken on an accelerator, the processor matters little.
         text = f"{one.detail['device']}, {text}" if one.case.startswith("gpu") else text
         if one.case not in cases.setdefault(text, []):
@@ -211,6 +223,17 @@ def _short(figure: float | None) -> str:
     if figure is None:
         return "none"
     return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
+
+
+def _document(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {"format": 2, "summary": [], "entries": []}
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    _replace(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def _replace(path: Path, text: str) -> None:

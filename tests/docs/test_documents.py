@@ -77,13 +77,6 @@ def _missing(schema: dict[str, Any], text: str) -> list[str]:
     return [key for key in schema["properties"] if f"| `{key}` |" not in text]
 
 
-def test_every_option_of_the_stft_is_in_a_table() -> None:
-    from inmf_flow import get_transform
-
-    text = (ROOT / "docs/transforms.md").read_text(encoding="utf-8")
-    assert not [key for key in get_transform("stft").Config.model_fields if f"| `{key}` |" not in text]
-
-
 def test_the_commands_and_options_of_the_page_are_those_of_the_program() -> None:
     import typer.main
 
