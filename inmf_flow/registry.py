@@ -156,6 +156,8 @@ def parse_spec(text: str) -> tuple[str, dict[str, object]]:
                 got=repr(part),
                 expected="NAME[:key=value,...], such as stft:n_fft=2048,hop_length=512",
             )
+        if key.strip() in options:
+            raise ArgumentError("an option is given twice", where=repr(text), got=key.strip())
         options[key.strip()] = _scalar(value.strip())
     if not name.strip():
         raise ArgumentError("the name is missing", got=repr(text), expected="NAME[:key=value,...]")

@@ -167,3 +167,8 @@ def test_options_of_a_choice_are_a_copy() -> None:
 def test_any_other_choice_is_refused(choice: Any) -> None:
     with pytest.raises(ArgumentError, match="choice"):
         parse_choice(choice)
+
+
+def test_an_option_given_twice_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"given twice.*fmin"):
+        parse_spec("cqt:fmin=20,fmin=300")

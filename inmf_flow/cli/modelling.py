@@ -77,7 +77,7 @@ def fit(
     from inmf_flow.corpus import find_files
     from inmf_flow.errors import ArgumentError
     from inmf_flow.store import is_points_store
-    from inmf_flow.transform import get_transform
+    from inmf_flow.transform import get_transforms
 
     stores = [path for path in audio if is_points_store(path)]
     if stores and len(stores) < len(audio):
@@ -91,7 +91,7 @@ def fit(
     if items != "*" and not stores:
         raise ArgumentError("only points stores have items to choose from", where="--items", got=repr(items))
     specs = transform or ["stft"]
-    transforms = [get_transform(spec) for spec in specs]
+    transforms = get_transforms(specs, "--transform")
     paths = [] if stores else find_files(audio, "AUDIO")
     if output.is_dir():
         raise ArgumentError("the model file is a folder", where=output, expected="a path such as voice.safetensors")
@@ -172,9 +172,9 @@ def separate(
 ) -> None:
     """Separate mixtures with dictionaries and write DIR/ITEM/SOURCE.wav for each mixture and source."""
     from inmf_flow.corpus import find_files, name_recordings
-    from inmf_flow.transform import get_transform
+    from inmf_flow.transform import get_transforms
 
-    chosen = [get_transform(spec) for spec in transform or ["stft"]]
+    chosen = get_transforms(transform or ["stft"], "--transform")
     models = _named_models(model)
     recordings = name_recordings(find_files(mixtures, "MIX"))
     mask = _mask(wiener, paper_mask)

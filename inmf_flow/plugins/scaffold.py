@@ -124,7 +124,9 @@ def _refuse_taken_names(name: str, package: str, class_name: str) -> None:
         reason = "it is a word of Python's own"
     elif package in sys.stdlib_module_names or package in _OTHER_FOLDERS:
         reason = f"the package {package!r} would be in the way of another one"
-    elif class_name != "MyTransform" and class_name in re.findall(r"\w+", _template("my_transform/transform.py")):
+    elif class_name.startswith("Test"):
+        reason = f"pytest would take the class {class_name!r} for tests"
+    elif class_name != "MyTransform" and not _template_words().isdisjoint({class_name, f"Test{class_name}"}):
         reason = f"a class {class_name!r} would be in the way of another one"
     elif package in transforms:
         reason = f"a transform {package!r} is installed"
@@ -134,6 +136,12 @@ def _refuse_taken_names(name: str, package: str, class_name: str) -> None:
         reason = f"a package {package!r} is installed"
     if reason is not None:
         raise ArgumentError(f"the name cannot be used: {reason}", where="NAME", got=repr(name), expected="another one")
+
+
+def _template_words() -> set[str]:
+    """Return every word of the template's Python files: a class of such a name would hide another one."""
+    files = ("my_transform/transform.py", "tests/test_conformance.py")
+    return {word for path in files for word in re.findall(r"\w+", _template(path))}
 
 
 def _is_installed(distribution: str) -> bool:

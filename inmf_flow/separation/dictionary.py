@@ -15,6 +15,7 @@ from inmf_flow.factorize.fields import just_above
 from inmf_flow.factorize.model import predict_block
 from inmf_flow.points import Block, PointSet
 from inmf_flow.separation.masks import Mask, source_gains
+from inmf_flow.transform import Transform, checked_analysis
 
 # Grids ask for the same frequencies again in each block of a recording, scattered points never.
 _MOST_KEPT_BYTES = 1 << 26
@@ -160,10 +161,17 @@ class Dictionary:
             models.append(model)
         return source_gains(models, self.power, mask)
 
-    def unseen_band(self, sample_rate: int) -> tuple[float, float] | None:
-        """Return the hertz between what the models know and a recording's Nyquist frequency, if that is a band."""
+    def known_band(self, transforms: Sequence[Transform], sample_rate: int) -> float:
+        """Return hertz up to which sources can be told apart in the points of transforms of audio at a sample rate.
+
+        That is the Nyquist frequency where the models know the points of the highest bands, wherever their centres are.
+        """
+        silence = np.zeros(1, np.float32)
+        blocks = [block for each in transforms for block in checked_analysis(each, silence, sample_rate).blocks]
+        highest = max((float(block.frequencies.max()) for block in blocks if block.frequencies.size), default=0.0)
         nyquist = sample_rate / 2
-        return (self.max_frequency, nyquist) if nyquist > self.max_frequency * 1.01 else None
+        known = highest <= just_above(self.max_frequency) or nyquist <= self.max_frequency * 1.01
+        return nyquist if known else self.max_frequency
 
 
 def _joined(parts: Sequence[PointSet]) -> PointSet:

@@ -14,17 +14,28 @@ from numpy.typing import NDArray
 from inmf_flow.audio import AudioReader, StreamResampler, WavWriter, fit_length
 from inmf_flow.separation.dictionary import Dictionary
 from inmf_flow.separation.masks import Mask
-from inmf_flow.separation.supervised import BLOCK_SECONDS, TransformChoice, separate_blocks
+from inmf_flow.separation.supervised import BLOCK_SECONDS, TransformChoice, as_transforms, separate_blocks
 
 
 @dataclass(frozen=True)
 class SeparatedFile:
-    """What was written: the files by source, and what the mixture is."""
+    """What was written.
+
+    Attributes
+    ----------
+    outputs
+        The files by source.
+    sample_rate, channels, frames
+        Of the mixture, and so of each.
+    known
+        Hertz up to which the sources could be told apart.
+    """
 
     outputs: dict[str, Path]
     sample_rate: int
     channels: int
     frames: int
+    known: float
 
 
 def separate_file(
@@ -86,7 +97,8 @@ def separate_file(
             for name, writer in writers.items():
                 writer.write(piece[name])
             frames += next(iter(piece.values())).shape[-1]
-    return SeparatedFile(outputs, info.sample_rate, info.channels, frames)
+        known = dictionary.known_band(as_transforms(transform), int(reader.sample_rate))
+    return SeparatedFile(outputs, info.sample_rate, info.channels, frames, known)
 
 
 def _at_native_rate(ready: _Queue, native: AudioReader, share_rest: bool) -> Iterator[dict[str, NDArray[Any]]]:

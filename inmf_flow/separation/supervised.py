@@ -22,7 +22,7 @@ from inmf_flow.transform import (
     checked_analysis,
     checked_halo,
     checked_synthesis,
-    get_transform,
+    get_transforms,
     synthesis_context,
 )
 
@@ -113,10 +113,11 @@ def separate_blocks(
     estimates
         From the source's name to the next stretch of audio, [channels, samples].
     """
-    transforms = _as_transforms(transform)
-    band = dictionary.unseen_band(sample_rate)
-    if band:
-        logger.warning("the models have seen no data from %.0f to %.0f Hz: the sources share that band equally", *band)
+    transforms = as_transforms(transform)
+    known, nyquist = dictionary.known_band(transforms, sample_rate), sample_rate / 2
+    if known < nyquist:
+        message = "the models have seen no data from %.0f to %.0f Hz: the sources share that band equally"
+        logger.warning(message, known, nyquist)
     audio = SlidingAudio(blocks)
     contexts = [synthesis_context(each, sample_rate) for each in transforms]
     before, after = (max(sides) for sides in zip(*contexts, strict=True))
@@ -142,12 +143,9 @@ def separate_blocks(
         start = stop
 
 
-def _as_transforms(given: TransformChoice) -> list[Transform]:
+def as_transforms(given: TransformChoice) -> list[Transform]:
     """Return the transforms that are meant, each invertible."""
-    several = [given] if isinstance(given, Transform | str) else given
-    transforms = [get_transform(each) if isinstance(each, str) else each for each in several]
-    if not transforms:
-        raise ArgumentError("no transform is given to separate with", expected="at least one")
+    transforms = get_transforms([given] if isinstance(given, Transform | str) else given, "separate")
     for transform in transforms:
         if transform.invertible == "none":
             raise ArgumentError(

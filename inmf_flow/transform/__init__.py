@@ -13,7 +13,7 @@ from inmf_flow.transform.contract import (
     as_channels,
 )
 from inmf_flow.transform.gains import resolve_gains
-from inmf_flow.transform.lookup import get_transform, transform_from_mapping
+from inmf_flow.transform.lookup import get_transform, get_transforms, transform_from_mapping
 from inmf_flow.transform.steps import check_sample_rate, origin_of, samples_between
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "checked_synthesis",
     "fault_of_points",
     "get_transform",
+    "get_transforms",
     "origin_of",
     "resolve_gains",
     "samples_between",

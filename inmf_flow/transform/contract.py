@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -103,10 +103,7 @@ class Transform(ABC):
         try:
             return cls.Config(**options)
         except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc'])) or 'options'}: {fault['msg']} (got {fault['input']!r})"
-                for fault in error.errors()
-            )
+            faults = "; ".join(map(_fault, error.errors()))
             raise ConfigError(
                 f"bad options: {faults}",
                 where=cls.name,
@@ -164,6 +161,13 @@ class Transform(ABC):
     def __repr__(self) -> str:
         options = ", ".join(f"{k}={v!r}" for k, v in self.config.model_dump(exclude_defaults=True).items())
         return f"{type(self).__name__}({options})"
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    """Return one of pydantic's errors as people say it."""
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    # What options together do wrong says itself what it got.
+    return f"{'.'.join(map(str, fault['loc']))}: {message} (got {fault['input']!r})" if fault["loc"] else message
 
 
 def as_channels(audio: ArrayLike, where: str) -> tuple[NDArray[Any], bool]:

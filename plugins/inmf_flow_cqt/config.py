@@ -33,6 +33,7 @@ class CqtConfig(TransformConfig):
     gamma: float = Field(
         0.0,
         ge=0,
+        le=100_000,
         allow_inf_nan=False,
         description="Hertz added to each bandwidth: low bands answer faster, and slices are shorter.",
     )

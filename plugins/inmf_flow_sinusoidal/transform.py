@@ -37,9 +37,9 @@ class SinusoidalConfig(TransformConfig):
     """Options of the sinusoidal model. Lengths are in seconds, so that the defaults suit every sample rate."""
 
     window_seconds: float = Field(
-        0.05, gt=0, le=10, description="Length of the window in which peaks are found: Blackman-Harris, 4 terms."
+        0.05, ge=0.002, le=10, description="Length of the window in which peaks are found: Blackman-Harris, 4 terms."
     )
-    hop_seconds: float = Field(0.01, gt=0, le=1, description="Time between frames.")
+    hop_seconds: float = Field(0.01, ge=0.0005, le=1, description="Time between frames.")
     threshold_db: float = Field(
         60.0, gt=0, le=400, description="Peaks so many decibels below the frame's largest are left to the residual."
     )

@@ -39,9 +39,14 @@ class WaveletConfig(TransformConfig):
         "20 Hz wide (packet) or 60 Hz (dwt, swt), but 9 at most. Not for cwt.",
     )
     bins_per_octave: int | None = Field(None, ge=1, le=192, description="Bands in an octave, 24 by default; cwt only.")
-    fmin: float | None = Field(None, ge=2, description="Hertz of the lowest wavelet, 40 by default; cwt only.")
+    fmin: float | None = Field(
+        None, ge=2, allow_inf_nan=False, description="Hertz of the lowest wavelet, 40 by default; cwt only."
+    )
     fmax: float | None = Field(
-        None, gt=0, description="Hertz that no wavelet is above, 0.42 times the sample rate by default; cwt only."
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Hertz that no wavelet is above, 0.42 times the sample rate by default; cwt only.",
     )
     hop_length: int | None = Field(
         None,

@@ -201,3 +201,10 @@ def test_what_was_written_is_formatted_and_lint_free(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["short-frames", "transform-conformance", "test-a"])
+def test_names_that_would_hide_the_templates_tests_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="the name cannot be used"):
+        new_plugin(name, tmp_path)
+    assert not list(tmp_path.iterdir())

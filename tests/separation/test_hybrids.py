@@ -9,7 +9,7 @@ import pytest
 
 from inmf_flow import INMF, get_transform, separate
 from inmf_flow.audio import read_audio
-from inmf_flow.errors import ArgumentError
+from inmf_flow.errors import ArgumentError, ConfigError
 from inmf_flow.evaluate import si_sdr
 from inmf_flow.separation import Dictionary, Mask, separate_blocks
 
@@ -93,10 +93,20 @@ def test_components_of_one_model_add_up_to_the_mixture_and_to_their_source(voice
         assert np.corrcoef(own, estimate)[0, 1] > 0.9
 
 
+@pytest.mark.parametrize("spec", ["wavelet:kind=dwt", "wavelet:kind=cwt", "cqt:fmin=220"])
+def test_a_band_whose_centre_was_seen_is_known_to_its_end(spec: str, voices: Any, caplog: Any) -> None:
+    audio = voices.mixture[:16000]
+    model = INMF(3, max_iter=5).fit(get_transform(spec).analyze(audio, 16000))
+    separate(audio, 16000, {"a": model, "b": model}, spec, max_iter=2)
+    assert not caplog.records
+
+
 def test_refusals(voices: Any) -> None:
     mixture = voices.mixture[:8000]
-    with pytest.raises(ArgumentError, match="no transform is given"):
+    with pytest.raises(ConfigError, match="no transform is given"):
         separate(mixture, 16000, voices.models, [])
+    with pytest.raises(ConfigError, match=r"different calibrations.*noise"):
+        separate(mixture, 16000, voices.models, ["stft:calibration=noise", "cqt"])
     with pytest.raises(ArgumentError, match="needs a transform that can be inverted"):
         separate(mixture, 16000, voices.models, ["stft", "reassigned"])
     with pytest.raises(ArgumentError, match="no such outputs"):

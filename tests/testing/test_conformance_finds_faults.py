@@ -13,6 +13,7 @@ from pydantic import ConfigDict
 from inmf_flow.points import PointSet
 from inmf_flow.testing import TransformConformance
 from inmf_flow.transform import Span, TransformConfig
+from inmf_flow_sinusoidal.reassigned import Reassigned
 from inmf_flow_stft.transform import Stft, StftConfig
 
 Check = Callable[[TransformConformance], None]
@@ -143,6 +144,73 @@ class Hoards(Base):
         return points
 
 
+class Flips(Base):
+    """Takes the gain of a frequency for that of its mirror image."""
+
+    def synthesize(self, points: PointSet, gains: Any = None) -> Any:
+        given = (
+            gains
+            if gains is None
+            else [np.broadcast_to(g, points.blocks[0].magnitudes.shape)[..., ::-1, :] for g in gains]
+        )
+        return super().synthesize(points, given)
+
+
+class Delays(Base):
+    """Takes each gain for that of a time half a second earlier."""
+
+    def synthesize(self, points: PointSet, gains: Any = None) -> Any:
+        late = 16_000 // 2 // 64
+        given = (
+            gains
+            if gains is None
+            else [np.roll(np.broadcast_to(g, points.blocks[0].magnitudes.shape), late, -1) for g in gains]
+        )
+        return super().synthesize(points, given)
+
+
+class OneGainForAll(Base):
+    """Takes the first channel's gains for every channel."""
+
+    def synthesize(self, points: PointSet, gains: Any = None) -> Any:
+        given = gains if gains is None or points.channels == 1 else [np.asarray(g)[:1] for g in gains]
+        return super().synthesize(points, given)
+
+
+class Clips(Base):
+    """Takes no gains below 0 or above 1."""
+
+    def synthesize(self, points: PointSet, gains: Any = None) -> Any:
+        return super().synthesize(points, gains if gains is None else [np.clip(g, 0, 1) for g in gains])
+
+
+class Tilts(Base):
+    """Calibrates noise rightly in the mean alone."""
+
+    def fault(self, points: PointSet, span: Span | None) -> PointSet:
+        if self.config.calibration == "tone":
+            return points
+        tilt = np.sqrt(np.linspace(1.4, 0.6, len(points.blocks[0].frequencies)))[:, None]
+        return self.spoil(points, magnitudes=points.blocks[0].magnitudes * tilt.astype(np.float32))
+
+
+class SoftLows(Base):
+    """Shows low tones at half of their amplitude."""
+
+    def fault(self, points: PointSet, span: Span | None) -> PointSet:
+        gain = np.where(np.arange(len(points.blocks[0].frequencies)) < len(points.blocks[0].frequencies) // 8, 0.5, 1)
+        return self.spoil(points, magnitudes=points.blocks[0].magnitudes * gain[:, None].astype(np.float32))
+
+
+class Ramps(Base):
+    """Gives cells weights that add up to the area, but are not theirs."""
+
+    def fault(self, points: PointSet, span: Span | None) -> PointSet:
+        weights = points.blocks[0].frequency_weights
+        ramp = np.linspace(0, 2, len(weights)).astype(np.float32)
+        return self.spoil(points, frequency_weights=weights * ramp)
+
+
 class ThawedConfig(StftConfig):
     model_config = ConfigDict(frozen=False, extra="forbid")
 
@@ -179,10 +247,39 @@ FAULTS: dict[type[Base], Check] = {
     Rounds: lambda c: c.test_double_precision_is_kept(),
     WhiteTooLoud: lambda c: c.test_white_noise_of_variance_1_has_mean_square_1(44_100),
     Hoards: lambda c: c.test_memory_does_not_grow_with_length(),
+    Flips: lambda c: c.test_gains_act_at_their_frequency(),
+    Delays: lambda c: c.test_gains_act_at_their_time(),
+    OneGainForAll: lambda c: c.test_gains_of_a_channel_act_on_it_alone(),
+    Clips: lambda c: c.test_gains_may_be_of_any_size_and_sign(),
+    Tilts: lambda c: c.test_white_noise_of_variance_1_has_mean_square_1(44_100),
+    SoftLows: lambda c: c.test_a_tone_of_amplitude_1_has_magnitude_1(16_000),
+    Ramps: lambda c: c.test_cells_are_as_wide_as_their_neighbours_are_far(),
     Thawed: lambda c: c.test_config_is_frozen(),
     Lax: lambda c: c.test_config_rejects_unknown_options(),
     Unpromising: lambda c: c.test_declares_what_the_contract_asks_for(),
 }
+
+
+class Undecided(Reassigned):
+    """Moves points in time the wrong way."""
+
+    def analyze(self, audio: Any, sample_rate: int, *, span: Span | None = None) -> PointSet:
+        points = super().analyze(audio, sample_rate, span=span)
+        (block,) = points.blocks
+        centres = np.round(block.times * sample_rate / 256) * 256 / sample_rate
+        return replace(points, blocks=(replace(block, times=np.clip(2 * centres - block.times, 0, None)),))
+
+
+def test_impulses_of_scattered_points_are_looked_at() -> None:
+    class Right(TransformConformance):
+        transform = Reassigned
+
+    class Wrong(TransformConformance):
+        transform = Undecided
+
+    Right().test_an_impulse_appears_at_its_time(16_000, 0.5)
+    with pytest.raises(AssertionError, match="the points of an impulse lie"):
+        Wrong().test_an_impulse_appears_at_its_time(16_000, 0.5)
 
 
 def conformance(cls: type[Stft]) -> TransformConformance:

@@ -28,6 +28,7 @@ class TestHaarPackets(TransformConformance):
     transform = Wavelet
     options: ClassVar = {"wavelet": "haar", "level": 4, "calibration": "noise"}
     real_coefficients = True
+    gain_locality_db = 7.0
 
 
 class TestOctaves(TransformConformance):

@@ -111,17 +111,56 @@ def check_names(data: Mapping[str, Any], transforms: Mapping[str, Choice]) -> li
     for path, name in _listed(fit.get("analyze"), ("fit", "analyze")):
         if known and name not in known:
             found.append(Finding(path, _no_such_transform(name, known)))
-    found += _check_synthesize(_mapping(data, "separate").get("synthesize"), known, transforms)
+    synthesize = _mapping(data, "separate").get("synthesize")
+    found += _check_synthesize(synthesize, known, transforms)
+    together = [name for _, name in _listed(fit.get("analyze"), ())] or known
+    found += _check_calibrations("fit.analyze", together, transforms)
+    found += _check_calibrations("separate.synthesize", [name for _, name in _listed(synthesize, ())], transforms)
     if _mapping(data, "separate").get("outputs") == "components" and _mapping(data, "evaluate"):
         what = "evaluate scores sources, but separate.outputs is 'components', which have no references"
         found.append(Finding(("evaluate",), f"{what}: leave one of the two out", at_key=True))
     found += _check_fields(fit)
+    found += _check_learn(fit)
     beta_loss = _listed(fit.get("beta_loss"), ("fit", "beta_loss"))
     metrics = _listed(_mapping(data, "evaluate").get("metrics"), ("evaluate", "metrics"))
     for table, names in ((registry.divergences, beta_loss), (registry.metrics, metrics)):
         for path, name in names:
             if name.strip() and name not in table:
                 found.append(_not_installed(Finding(path, ""), table.kind, name, table.names()))
+    return found
+
+
+def _check_calibrations(key: str, names: list[str], transforms: Mapping[str, Choice]) -> list[Finding]:
+    """Check that the points of transforms that are used together mean the same by a magnitude of 1."""
+    given = {name: transforms[name].options.get("calibration") for name in names if name in transforms}
+    if len({calibration for calibration in given.values() if calibration is not None}) < 2:
+        return []
+    said = ", ".join(f"{name}: {calibration}" for name, calibration in given.items())
+    what = f"{key} names transforms of different calibrations, which cannot be joined, got {said}"
+    return [Finding(("transforms",), what, at_key=True)]
+
+
+def _check_learn(fit: Mapping[str, Any]) -> list[Finding]:
+    """Check what learning batch by batch cannot do."""
+    learn = fit.get("learn")
+    if learn not in ("passes", "online"):
+        return []
+    refused = {"optimizer": ("warm", "rprop"), "n_init": tuple(range(2, 1001))}
+    if learn == "online":
+        refused |= dict.fromkeys(("sparsity", "smoothness", "decorrelation"), ())
+    found = []
+    for key, values in refused.items():
+        given = fit.get(key)
+        if given in values or (not values and isinstance(given, int | float) and given > 0):
+            what = f"fit.learn is {spell(learn)}, which takes no fit.{key}, got {spell(given)}"
+            found.append(Finding(("fit", key), what))
+    try:
+        field = parse_choice(fit.get("field", "hat"), "field").name
+    except PydanticCustomError:
+        return found
+    if field not in ("hat", "matrix"):
+        what = f"fit.learn is {spell(learn)}, which fits the fields hat and matrix, got {spell(field)}"
+        found.append(Finding(("fit", "field"), what))
     return found
 
 

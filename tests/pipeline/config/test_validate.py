@@ -204,7 +204,7 @@ def test_each_fault_says_where_what_got_and_expected(problems: Problems, line: s
             "22: sources.s.model is not a model file, got 'm.pkl', expected an existing .safe",
         ),
         ("s: 3", "14: sources.s must be a mapping, got 3"),
-        ("s: {audio: [a, 3]}", "26: sources.s.audio[1] must be text, got 3: put it in quotes"),
+        ("s: {audio: [a, 3]}", "26: sources.s.audio[1] must be text or a mapping, got 3: put it in quotes"),
         (
             "s: {audio: a, components: 1e9}",
             "37: sources.s.components must be a whole number from 1 to 4096, got 1e9",
@@ -365,3 +365,10 @@ def test_relative_files_are_found_beside_the_pipeline(tmp_path: Path, monkeypatc
     (tmp_path / "sub" / "p.yaml").write_text(MINIMAL)
     monkeypatch.chdir(tmp_path)
     assert load_pipeline("sub/p.yaml").base == tmp_path / "sub"
+
+
+def test_transforms_that_are_used_together_have_one_calibration(problems: Problems, valid: str) -> None:
+    changed = valid.replace("plain: toy", "plain: toy:calibration=noise").replace("[fine, rough]", "[fine, plain]")
+    (said,) = problems(changed)
+    assert "fit.analyze names transforms of different calibrations, which cannot be joined" in said
+    assert "fine: tone, plain: noise" in said
