@@ -10,7 +10,7 @@ from inmf_flow._version import __version__
 if TYPE_CHECKING:
     from inmf_flow import linear
     from inmf_flow.errors import InmfError
-    from inmf_flow.factorize import INMF, Activations, Selection, fit_batch, fit_segments, select_components
+    from inmf_flow.factorize import INMF, Activations, Selection, fit_batch, fit_segments, fit_shared, select_components
     from inmf_flow.pipeline import run_pipeline
     from inmf_flow.points import PointSet
     from inmf_flow.separation import separate
@@ -26,6 +26,7 @@ _HOMES = {
     "Selection": "inmf_flow.factorize",
     "fit_batch": "inmf_flow.factorize",
     "fit_segments": "inmf_flow.factorize",
+    "fit_shared": "inmf_flow.factorize",
     "get_transform": "inmf_flow.transform",
     "open_points": "inmf_flow.store",
     "run_pipeline": "inmf_flow.pipeline",
@@ -42,6 +43,7 @@ __all__ = [
     "__version__",
     "fit_batch",
     "fit_segments",
+    "fit_shared",
     "get_transform",
     "linear",
     "open_points",

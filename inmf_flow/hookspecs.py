@@ -69,6 +69,26 @@ class RunInfo:
 
 
 @dataclass(frozen=True)
+class StageProgress:
+    """How far a stage of a run is.
+
+    Attributes
+    ----------
+    done, total
+        Of the items that had to be done, those that have ended, and all.
+    hours_per_hour
+        Hours of audio done per hour since the stage began; None where no duration is known.
+    seconds_left
+        What the rest will take at that pace; None before the first item.
+    """
+
+    done: int
+    total: int
+    hours_per_hour: float | None = None
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
 class ItemOutcome:
     """How one item of one stage ended.
 
@@ -82,6 +102,8 @@ class ItemOutcome:
         One sentence where it failed, else None.
     seconds
         The time that the item took; 0 for a reused one.
+    progress
+        How far its stage is with it.
     """
 
     stage: str
@@ -89,6 +111,7 @@ class ItemOutcome:
     status: Literal["done", "reused", "failed"]
     reason: str | None = None
     seconds: float = 0.0
+    progress: StageProgress | None = None
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,23 @@ from inmf_flow.audio.arrays import as_audio, fit_length
 from inmf_flow.audio.info import AUDIO_SUFFIXES, AudioInfo, audio_info
 from inmf_flow.audio.reader import AudioReader, read_audio
 from inmf_flow.audio.resampling import StreamResampler, resample, resampled_length
+from inmf_flow.audio.segments import SegmentReader, open_audio, segment_fault
 from inmf_flow.audio.writer import WavWriter, write_audio
 
 __all__ = [
     "AUDIO_SUFFIXES",
     "AudioInfo",
     "AudioReader",
+    "SegmentReader",
     "StreamResampler",
     "WavWriter",
     "as_audio",
     "audio_info",
     "fit_length",
+    "open_audio",
     "read_audio",
     "resample",
     "resampled_length",
+    "segment_fault",
     "write_audio",
 ]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from inmf_flow.evaluate import Mixture
 
 _MOST_NAMES = 5
 
@@ -15,7 +18,9 @@ def evaluate(
     references: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the true ITEM/SOURCE files.")],
     mixtures: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of ITEM.wav mixtures. [default: the references' sum]"),
+        typer.Option(
+            metavar="DIR", help="Folder of ITEM.wav mixtures, or a manifest of them. [default: the references' sum]"
+        ),
     ] = None,
     metric: Annotated[
         list[str] | None, typer.Option(help="A metric; repeatable. [default: si_sdr, sdr, sir, sar, stoi]")
@@ -24,9 +29,12 @@ def evaluate(
 ) -> None:
     """Score separated audio against references, and against doing nothing."""
     from inmf_flow.cli.summary import print_metrics
+    from inmf_flow.corpus import is_manifest
     from inmf_flow.evaluate import evaluate_folders
 
-    result = evaluate_folders(estimates, references, metric or ("si_sdr", "sdr", "sir", "sar", "stoi"), mixtures)
+    metrics = metric or ("si_sdr", "sdr", "sir", "sar", "stoi")
+    listed = _listed(mixtures) if mixtures is not None and is_manifest(mixtures) else mixtures
+    result = evaluate_folders(estimates, references, metrics, listed)
     print_metrics(result.rows)
     for item, reason in result.failures.items():
         typer.echo(f"inmf: failed: {item}: {reason}", err=True)
@@ -40,3 +48,14 @@ def evaluate(
         atomic_write(json, metrics_json(result.rows, result.failures, result.missing))
     if result.failures or result.missing:
         raise typer.Exit(1)
+
+
+def _listed(manifest: Path) -> dict[str, Mixture]:
+    """Return the mixtures of a manifest; a segment has part of its recording's references."""
+    from inmf_flow.corpus import find_recordings, whole_name
+    from inmf_flow.evaluate import Mixture
+
+    return {
+        recording.item: Mixture(recording.path, recording.start, recording.stop, whole_name(recording))
+        for recording in find_recordings([manifest], "--mixtures")
+    }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from inmf_flow.corpus import Recording
     from inmf_flow.factorize import INMF
     from inmf_flow.points import PointSet
     from inmf_flow.separation import Mask
@@ -19,7 +20,9 @@ _TRANSFORM_HELP = "A transform with its options, such as stft:n_fft=2048,hop_len
 
 _Audio = Annotated[
     list[Path],
-    typer.Argument(metavar="AUDIO...", help="Recordings (or folders) of one source, or points stores of earlier runs."),
+    typer.Argument(
+        metavar="AUDIO...", help="Recordings (folders, manifests) of one source, or points stores of earlier runs."
+    ),
 ]
 _Items = Annotated[
     str, typer.Option(metavar="PATTERN", help="Which items of a points store to learn from, such as 'alice/*'.")
@@ -37,7 +40,7 @@ _Seed = Annotated[int, typer.Option(min=0, help="Seed of the start.")]
 _FitRate = Annotated[
     int | None, typer.Option(min=100, metavar="HERTZ", help="Resample to this rate first. [default: each file's]")
 ]
-_Mixtures = Annotated[list[Path], typer.Argument(metavar="MIX...", help="Mixtures (or folders of them).")]
+_Mixtures = Annotated[list[Path], typer.Argument(metavar="MIX...", help="Mixtures (or folders or manifests of them).")]
 _Models = Annotated[list[str], typer.Option(metavar="NAME=MODEL", help="A source and its model; repeatable.")]
 _Folder = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write to.")]
 _Inverses = Annotated[
@@ -74,7 +77,7 @@ def fit(
     items: _Items = "*",
 ) -> None:
     """Learn one source's dictionary from recordings, or from their stored points, and write it to a model file."""
-    from inmf_flow.corpus import find_files
+    from inmf_flow.corpus import find_recordings
     from inmf_flow.errors import ArgumentError
     from inmf_flow.store import is_points_store
     from inmf_flow.transform import get_transforms
@@ -92,7 +95,7 @@ def fit(
         raise ArgumentError("only points stores have items to choose from", where="--items", got=repr(items))
     specs = transform or ["stft"]
     transforms = get_transforms(specs, "--transform")
-    paths = [] if stores else find_files(audio, "AUDIO")
+    recordings = [] if stores else find_recordings(audio, "AUDIO")
     if output.is_dir():
         raise ArgumentError("the model file is a folder", where=output, expected="a path such as voice.safetensors")
     from inmf_flow.factorize import INMF
@@ -105,30 +108,31 @@ def fit(
         model.fit(points)
         model.provenance = {"stores": [str(path) for path in stores], "items": used}
     else:
-        points, used = _points_of(paths, transforms, sample_rate)
+        points, used = _points_of(recordings, transforms, sample_rate)
         model.fit(points)
         model.provenance = {"files": used, "transforms": specs, "sample_rate": sample_rate}
     model.save(output)
     _print_fit(output, model, f"{len(used)} items" if stores else f"{len(used)} files")
-    if len(used) < len(paths):
+    if len(used) < len(recordings):
         raise typer.Exit(1)
 
 
 def _points_of(
-    paths: Sequence[Path], transforms: Sequence[Transform], sample_rate: int | None
+    recordings: Sequence[Recording], transforms: Sequence[Transform], sample_rate: int | None
 ) -> tuple[PointSet, list[str]]:
-    """Return the points of all files that can be used, end to end, and the names of those files."""
+    """Return the points of all recordings that can be used, end to end, and the names of their files."""
     from inmf_flow.errors import AudioError
     from inmf_flow.points import PointSet
     from inmf_flow.separation import analyze_file
 
     sets, used = [], []
-    for path in paths:
-        with _going_on_after(path, "left out"):
-            sets.append(analyze_file(path, transforms, sample_rate))
-            used.append(path.name)
+    for recording in recordings:
+        with _going_on_after(recording.path, "left out"):
+            limits = {"start": recording.start, "stop": recording.stop}
+            sets.append(analyze_file(recording.path, transforms, sample_rate, **limits))
+            used.append(recording.path.name)
     if not sets:
-        raise AudioError("none of the files could be used", where="AUDIO", got=f"{len(paths)} files")
+        raise AudioError("none of the files could be used", where="AUDIO", got=f"{len(recordings)} files")
     return PointSet.end_to_end(sets), used
 
 
@@ -171,12 +175,12 @@ def separate(
     sample_rate: _SeparateRate = None,
 ) -> None:
     """Separate mixtures with dictionaries and write DIR/ITEM/SOURCE.wav for each mixture and source."""
-    from inmf_flow.corpus import find_files, name_recordings
+    from inmf_flow.corpus import find_recordings
     from inmf_flow.transform import get_transforms
 
     chosen = get_transforms(transform or ["stft"], "--transform")
     models = _named_models(model)
-    recordings = name_recordings(find_files(mixtures, "MIX"))
+    recordings = find_recordings(mixtures, "MIX")
     mask = _mask(wiener, paper_mask)
     from inmf_flow.factorize import INMF
     from inmf_flow.separation import Dictionary, separate_file
@@ -190,7 +194,15 @@ def separate(
         with _going_on_after(recording.path, "failed"):
             folder = output / recording.item
             result = separate_file(
-                recording.path, folder, dictionary, chosen, mask=mask, max_iter=max_iter, sample_rate=sample_rate
+                recording.path,
+                folder,
+                dictionary,
+                chosen,
+                mask=mask,
+                max_iter=max_iter,
+                sample_rate=sample_rate,
+                start=recording.start,
+                stop=recording.stop,
             )
             outputs += result.outputs.values()
             done += 1

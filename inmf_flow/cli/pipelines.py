@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,8 +32,8 @@ def run(
 ) -> None:
     """Run a pipeline: analyse, fit, separate, evaluate, report. What is done already is not done again."""
     from inmf_flow.cli.progress import showing_progress
-    from inmf_flow.cli.summary import print_explanation, print_outcome
-    from inmf_flow.pipeline import explain_pipeline, load_pipeline, run_pipeline
+    from inmf_flow.cli.summary import print_estimate, print_explanation, print_outcome
+    from inmf_flow.pipeline import estimate_run, explain_pipeline, load_pipeline, run_pipeline
 
     loaded = load_pipeline(pipeline, overrides or ())
     folder = (output or loaded.run_folder).absolute()
@@ -40,6 +41,8 @@ def run(
     if dry_run or why:
         print_explanation(explained, why)
     if dry_run:
+        if explained.todo:
+            print_estimate(estimate_run(explained), workers or loaded.cluster.workers or os.cpu_count() or 1)
         return
     with showing_progress():
         outcome = run_pipeline(loaded, output=folder, scheduler=scheduler, workers=workers, explained=explained)
@@ -56,10 +59,11 @@ def validate(
     pipelines: Annotated[list[Path], typer.Argument(metavar="PIPELINE.yaml...", help="Pipeline files.")],
     overrides: Overrides = None,
 ) -> None:
-    """Check pipeline files and print every fault as file:line:column; exit with 2 if there is one.
+    """Check pipeline files and their manifests and print every fault as file:line:column; exit with 2 if there is one.
 
     That a pattern matches no file here is said, but is no fault of the file: the recordings may be elsewhere.
     """
+    from inmf_flow.corpus import ManifestError
     from inmf_flow.errors import ConfigError
     from inmf_flow.pipeline import PipelineFileError, check_corpus, load_pipeline
 
@@ -71,11 +75,18 @@ def validate(
             faulty = True
             typer.echo(str(error), err=True)
             continue
-        typer.echo(f"{path}: ok")
+        note = None
         try:
             check_corpus(loaded)
+        except ManifestError as error:
+            faulty = True
+            typer.echo(str(error), err=True)
+            continue
         except ConfigError as error:
-            typer.echo(f"{path}: note: {error}", err=True)
+            note = error
+        typer.echo(f"{path}: ok")
+        if note is not None:
+            typer.echo(f"{path}: note: {note}", err=True)
     if faulty:
         raise typer.Exit(2)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from inmf_flow.hookspecs import ItemOutcome, RunInfo, RunResult, hookimpl
+from inmf_flow.hookspecs import ItemOutcome, RunInfo, RunResult, StageProgress, hookimpl
 from inmf_flow.plugins import register_plugin, unregister_plugin
 
 _NAME = "progress-display"
@@ -18,6 +19,8 @@ _DOING = {
     "evaluate": "evaluate",
     "report": "report",
 }
+# Off a terminal a stage's pace is said this often, and only when an item ends.
+_PACE_SECONDS = 30.0
 
 
 @contextmanager
@@ -32,8 +35,31 @@ def showing_progress() -> Iterator[None]:
         unregister_plugin(_NAME)
 
 
+def describe_pace(progress: StageProgress | None) -> str:
+    """Return a stage's throughput and the time that it will still take, in words; empty where neither is known."""
+    if progress is None:
+        return ""
+    parts = []
+    if progress.hours_per_hour is not None:
+        speed = progress.hours_per_hour
+        parts.append(f"{speed:.0f} h of audio an hour" if speed >= 100 else f"{speed:.3g} h of audio an hour")
+    if progress.seconds_left is not None and progress.done < progress.total:
+        parts.append(f"{_duration(progress.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 class PlainProgress:
     """One line an event, neither wrapped nor coloured nor cut."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
 
     @hookimpl
     def on_run_start(self, run: RunInfo) -> None:
@@ -49,11 +75,22 @@ class PlainProgress:
     def on_item_end(self, outcome: ItemOutcome) -> None:
         """Say that an item is done."""
         self._line(f"{_DOING.get(outcome.stage, outcome.stage)} {outcome.item}: done in {outcome.seconds:.1f} s")
+        self._say_pace(outcome)
 
     @hookimpl
     def on_item_error(self, outcome: ItemOutcome) -> None:
         """Say why an item failed."""
         self._line(f"{_DOING.get(outcome.stage, outcome.stage)} {outcome.item}: FAILED: {outcome.reason}")
+        self._say_pace(outcome)
+
+    def _say_pace(self, outcome: ItemOutcome) -> None:
+        pace, now = describe_pace(outcome.progress), time.monotonic()
+        if not pace or now - self._said < _PACE_SECONDS:
+            return
+        self._said = now
+        assert outcome.progress is not None
+        stage = _DOING.get(outcome.stage, outcome.stage)
+        self._line(f"{stage}: {outcome.progress.done} of {outcome.progress.total}, {pace}")
 
     def close(self) -> None:
         """Nothing is held."""
@@ -88,6 +125,7 @@ class LiveProgress:
             BarColumn(bar_width=40),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[pace]}"),
             TextColumn("{task.fields[last]}"),
             console=console,
         )
@@ -97,6 +135,7 @@ class LiveProgress:
                 total=stage.total,
                 completed=stage.total - stage.todo,
                 start=False,
+                pace="",
                 last="",
             )
         self._progress.start()
@@ -133,7 +172,8 @@ class LiveProgress:
             from rich.markup import escape
 
             self._progress.start_task(task)
-            self._progress.update(task, advance=1, last=escape(outcome.item))
+            pace = describe_pace(outcome.progress)
+            self._progress.update(task, advance=1, pace=pace, last=escape(outcome.item))
             if self._progress.tasks[task].finished:
                 self._progress.update(task, last="")
                 self._start_next()

@@ -1,13 +1,14 @@
-"""``inmf store``: look at and verify a points store."""
+"""``inmf store``: look at, verify and repair a points store."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Look at and verify a points store.")
+app = typer.Typer(no_args_is_help=True, help="Look at, verify and repair a points store.")
 
 StorePath = Annotated[Path, typer.Argument(help="The store's folder, such as RUN_DIR/points.zarr.", metavar="PATH")]
 
@@ -44,7 +45,49 @@ def verify(path: StorePath) -> None:
         parts = len({problem.part for problem in problems if problem.part})
         typer.echo(
             f"{path}: {len(problems)} problems, {parts} parts damaged. "
-            f"Delete the records of damaged parts in {path / 'manifest'}: the next run makes them again."
+            f"`inmf store repair {path}` removes what is damaged: the next run makes them again."
         )
         raise typer.Exit(1)
     typer.echo(f"{path}: every file is as it was written")
+
+
+@app.command()
+def repair(
+    path: StorePath,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+) -> None:
+    """Remove what is damaged, so that the next run makes it again, and what killed writers left.
+
+    Exits with 1 if something is left to do.
+    """
+    from inmf_flow.pipeline.prepare import sole_driver
+    from inmf_flow.store import repair_store
+
+    run_folder = path.absolute().parent
+    in_run = (run_folder / "ledger" / "driver.lock").exists()
+    with sole_driver(run_folder) if in_run and not dry_run else nullcontext():
+        found = repair_store(path, dry_run=dry_run)
+    if found.found_nothing:
+        typer.echo(f"{path}: every file is as it was written")
+        return
+    would = "would be " if dry_run else ""
+    for part in found.lost:
+        for reason in part.reasons:
+            typer.echo(reason)
+        held = f"lost with it: {', '.join(part.items)}" if part.items else "no item is known to be lost with it"
+        typer.echo(f"part {part.part}: {would}removed; {held}")
+    for name in found.removed:
+        typer.echo(f"{name}: {would}removed, no record names it")
+    for name in found.rebuilt:
+        typer.echo(f"{name}: {would}written anew")
+    for problem in found.left:
+        typer.echo(f"left as it is: {problem}")
+    if found.lost:
+        remedy = (
+            f"The next `inmf run` into {run_folder} makes their items again, and nothing else of the store."
+            if in_run
+            else "What wrote them has to write their items again."
+        )
+        typer.echo(f"{path}: {len(found.lost)} parts with {len(found.items)} items {would}removed. {remedy}")
+    if dry_run or found.left:
+        raise typer.Exit(1)

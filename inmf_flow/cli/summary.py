@@ -13,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from inmf_flow.evaluate import MetricRow
     from inmf_flow.pipeline import RunOutcome
+    from inmf_flow.pipeline.estimate import Estimate
     from inmf_flow.pipeline.explain import Explanation
 
 # More items than this are summed up; the files have them all.
@@ -83,6 +84,49 @@ def print_explanation(explanation: Explanation, why: bool) -> None:
         if why:
             for work in plan.todo:
                 typer.echo(f"  {work.item}: {work.why}")
+
+
+def print_estimate(estimate: Estimate, workers: int) -> None:
+    """Print what a run will cost on so many workers."""
+    for name, cost in estimate.stages.items():
+        if not cost.hours:
+            continue
+        tasks = "1 task" if cost.tasks == 1 else f"{cost.tasks} tasks"
+        points = f", {_counted(cost.points)} points" if cost.points else ""
+        typer.echo(
+            f"{name}: {_lasting(cost.hours * 3600)} of audio in {tasks}{points}, about {_lasting(cost.seconds)} of one "
+            f"core, {_sized(cost.worker_bytes)} a worker"
+        )
+    if estimate.store_bytes:
+        typer.echo(f"points store: about {_sized(estimate.store_bytes)} in {estimate.store_files} files")
+    for sentence in estimate.unknown:
+        typer.echo(f"note: {sentence}")
+    seconds = estimate.seconds(workers)
+    if seconds:
+        workers_text = "1 worker" if workers == 1 else f"{workers} workers"
+        typer.echo(f"in all about {_lasting(seconds)} on {workers_text}, by a trial of a few seconds of audio")
+
+
+def _lasting(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _sized(size: float) -> str:
+    for unit in ("kB", "MB", "GB"):
+        size /= 1000
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+    return f"{size / 1000:.3g} TB"
+
+
+def _counted(number: float) -> str:
+    for unit in ("", " thousand", " million", " billion"):
+        if number < 999.5:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.3g} trillion"
 
 
 def print_metrics(rows: Sequence[MetricRow]) -> None:

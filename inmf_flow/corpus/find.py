@@ -1,31 +1,21 @@
-"""From paths, folders and glob patterns to named recordings."""
+"""From paths, folders, glob patterns and manifests to named recordings."""
 
 from __future__ import annotations
 
 import glob
-import itertools
 import os
-import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from inmf_flow.audio import AUDIO_SUFFIXES
+from inmf_flow.corpus.manifest import Manifest, ManifestError, Row, is_manifest, read_rows
+from inmf_flow.corpus.naming import name_rows
+from inmf_flow.corpus.recording import Recording
 from inmf_flow.errors import ConfigError
 from inmf_flow.files import TEMPORARY_MARK
 
-_UNSAFE = re.compile(r"[^\w .()+,=@-]")
-# Bytes of a name; file systems allow 255, and what is made beside it adds some.
-_LONGEST = 200
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A file of the corpus under a name that is safe as a folder's and unique among its like."""
-
-    item: str
-    path: Path
+#: What is wrong with a pattern that matches nothing.
+NO_MATCH = "no audio file matches"
 
 
 def find_files(patterns: Sequence[Path | str], where: str) -> list[Path]:
@@ -62,49 +52,84 @@ def find_files(patterns: Sequence[Path | str], where: str) -> list[Path]:
         else:
             matches = [Path(text)]
         if not matches:
-            raise ConfigError(
-                "no audio file matches", where=where, got=repr(text), hint="Check the path and the pattern."
-            )
+            raise ConfigError(NO_MATCH, where=where, got=repr(text), hint="Check the path and the pattern.")
         found.update(dict.fromkeys(sorted(matches)))
     return list(found)
 
 
-def name_recordings(paths: Iterable[Path]) -> list[Recording]:
-    """Give each file a name: its stem, made unique by its folder's name, or by a number where that does not help.
+def find_recordings(
+    entries: Sequence[Path | str | Manifest], where: str, *, faults: list[ConfigError] | None = None
+) -> list[Recording]:
+    """Return the recordings that patterns and manifests name, under names that are unique among them.
 
-    Names differ by more than case, and do not depend on the order of the paths.
+    Parameters
+    ----------
+    entries
+        As `find_files` takes them, and manifests. Files that a pattern matches and that end in ``.jsonl`` or ``.csv``
+        are read as manifests whose paths stay in the manifest's folder.
+    where
+        The key or argument that holds the entries, for the message.
+    faults
+        Where to put what is wrong with an entry, which is then left out. By default it is raised.
+
+    Returns
+    -------
+    recordings
+        In the order of the entries and of the lines. A line without ``item`` is named as `name_recordings` names its
+        file, with ``@START-STOP`` in milliseconds where it is a segment.
+
+    Raises
+    ------
+    ConfigError
+        When a pattern matches nothing, or a manifest cannot be read. A `ManifestError` with all faults of the
+        manifest when lines are wrong, and when lines have one name or name one piece of audio twice.
     """
-    paths = list(paths)
-    names = [_safe(path.stem) for path in paths]
-    names = _told_apart(names, [_safe(f"{path.parent.name}-{path.stem}") for path in paths])
-    taken = {name.casefold() for name in names}
-    first: set[str] = set()
-    # In the order of the paths, so that numbers do not depend on who comes first in a pipeline.
-    for index in sorted(range(len(paths)), key=lambda index: paths[index]):
-        name = names[index].casefold()
-        if name in first:
-            number = next(n for n in itertools.count(2) if f"{name}-{n}" not in taken)
-            names[index] += f"-{number}"
-            taken.add(names[index].casefold())
-        first.add(name)
-    return [Recording(name, path) for name, path in zip(names, paths, strict=True)]
+    rows: list[Row] = []
+    found: dict[str, None] = {}
+    for entry in entries:
+        try:
+            for source in [entry] if isinstance(entry, Manifest) else find_files([entry], where):
+                if isinstance(source, Manifest):
+                    rows += read_rows(source, where)
+                elif is_manifest(source):
+                    rows += read_rows(Manifest(source), where)
+                elif (path := os.fspath(source)) not in found:
+                    found[path] = None
+                    rows.append(Row(None, path))
+        except ConfigError as error:
+            if faults is None:
+                raise
+            faults.append(error)
+    try:
+        return name_rows(rows)
+    except ManifestError as error:
+        if faults is None:
+            raise
+        faults.append(error)
+        return []
 
 
-def _told_apart(names: list[str], alternatives: list[str]) -> list[str]:
-    """Replace names that occur more than once, case aside, by alternatives that do not."""
-    counts = Counter(name.casefold() for name in names)
-    others = Counter(name.casefold() for name in alternatives)
-    return [
-        alternative if counts[name.casefold()] > 1 and others[alternative.casefold()] == 1 else name
-        for name, alternative in zip(names, alternatives, strict=True)
-    ]
+def read_manifest(path: Path | str, *, root: Path | str | None = None, allow_outside: bool = False) -> list[Recording]:
+    """Return the recordings that a manifest lists.
 
+    Parameters
+    ----------
+    path
+        A ``.jsonl`` file (an object a line) or a ``.csv`` file (a header, then a row a line), UTF-8. ``audio`` is the
+        path of a file, ``item`` the recording's name, ``start`` and ``stop`` are seconds; only ``audio`` has to be
+        there. All else is metadata.
+    root
+        The folder that paths, symbolic links followed, must not leave; by default the manifest's own.
+    allow_outside
+        Whether paths may lead anywhere.
 
-def _safe(name: str) -> str:
-    safe = _UNSAFE.sub("_", name).strip(" .")
-    # A folder's name and a number may join a stem that fills a file name on its own.
-    safe = safe.encode()[:_LONGEST].decode(errors="ignore").strip(" .")
-    return safe or "unnamed"
+    Raises
+    ------
+    ConfigError
+        When the file is not there or is no manifest. A `ManifestError` with all faults when lines are wrong.
+    """
+    manifest = Manifest(Path(path), None if root is None else Path(root), allow_outside)
+    return find_recordings([manifest], "manifest")
 
 
 def _literal_folders(pattern: str) -> str:

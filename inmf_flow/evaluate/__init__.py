@@ -2,7 +2,7 @@
 
 from inmf_flow import registry
 from inmf_flow.evaluate.bss_eval import BSS_EVAL_METRICS
-from inmf_flow.evaluate.folders import Evaluation, evaluate_folders
+from inmf_flow.evaluate.folders import Evaluation, Mixture, evaluate_folders
 from inmf_flow.evaluate.intelligibility import STOI
 from inmf_flow.evaluate.items import MetricRow, evaluate_item
 from inmf_flow.evaluate.metric import LIMIT_DB, Metric, get_metrics
@@ -15,6 +15,7 @@ __all__ = [
     "Evaluation",
     "Metric",
     "MetricRow",
+    "Mixture",
     "evaluate_folders",
     "evaluate_item",
     "get_metrics",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,26 @@ from inmf_flow.evaluate.items import MetricRow, evaluate_item
 from inmf_flow.evaluate.metric import get_metrics
 
 _MIXTURE = "mixture"
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What estimates were separated from: a file, or a part of one.
+
+    Parameters
+    ----------
+    path
+        The audio file.
+    start, stop
+        Seconds from the file's start; None stands for its start and its end. References are cut alike.
+    references
+        The name of the folder of its references; by default the item's.
+    """
+
+    path: Path
+    start: float | None = None
+    stop: float | None = None
+    references: str | None = None
 
 
 @dataclass(frozen=True)
@@ -34,7 +54,10 @@ class Evaluation:
 
 
 def evaluate_folders(
-    estimates: Path | str, references: Path | str, metrics: Sequence[str], mixtures: Path | str | None = None
+    estimates: Path | str,
+    references: Path | str,
+    metrics: Sequence[str],
+    mixtures: Path | str | Mapping[str, Mixture] | None = None,
 ) -> Evaluation:
     """Score ``ITEM/SOURCE.{wav,flac,...}`` of one folder against those of another.
 
@@ -45,9 +68,9 @@ def evaluate_folders(
     metrics
         Names of metrics.
     mixtures
-        A folder with ``ITEM.{wav,...}`` or ``ITEM/mixture.{wav,...}``. Without it, a file ``mixture`` beside
-        an item's references is its mixture, and where there is none `evaluate_item` says what the baseline
-        is.
+        A folder with ``ITEM.{wav,...}`` or ``ITEM/mixture.{wav,...}``, or the mixture of each item. Without it, a file
+        ``mixture`` beside an item's references is its mixture, and where there is none `evaluate_item` says what the
+        baseline is.
 
     Returns
     -------
@@ -72,9 +95,10 @@ def evaluate_folders(
             got="no sub-folders",
             expected="ITEM/SOURCE.wav (or another audio suffix)",
         )
-    if mixtures is not None:
+    listed = mixtures if isinstance(mixtures, Mapping) else {}
+    if mixtures is not None and not isinstance(mixtures, Mapping):
         _check_folder(Path(mixtures), "mixtures")
-    outcome = Evaluation(missing=[item for item in known if item not in items])
+    outcome = Evaluation(missing=_missing(items, known, listed))
     for item in items:
         try:
             outcome.rows.extend(_evaluate(item, estimates, references, mixtures, metrics))
@@ -83,13 +107,25 @@ def evaluate_folders(
     return outcome
 
 
+def _missing(items: Sequence[str], known: Sequence[str], listed: Mapping[str, Mixture]) -> list[str]:
+    """Return items with references but without estimates; several may be parts of what one folder is of."""
+    folders = {item: mixture.references or item for item, mixture in listed.items()}
+    wanted = [item for item, folder in folders.items() if folder in known]
+    wanted += [item for item in known if item not in folders.values()]
+    return sorted(set(wanted) - set(items))
+
+
 def _evaluate(
-    item: str, estimates: Path, references: Path, mixtures: Path | str | None, metrics: Sequence[str]
+    item: str,
+    estimates: Path,
+    references: Path,
+    mixtures: Path | str | Mapping[str, Mixture] | None,
+    metrics: Sequence[str],
 ) -> list[MetricRow]:
+    if isinstance(mixtures, Mapping):
+        return _evaluate_listed(item, estimates, references, mixtures, metrics)
     guesses = _audio_files(estimates / item)
-    if not (references / item).is_dir():
-        raise ArgumentError("the item has no references", where=item, expected=f"a folder {references / item}")
-    truth = _audio_files(references / item)
+    truth = _references(item, references / item)
     mixture = None
     # A mixture among the references is not a source, unless one of the estimates is called so.
     if _MIXTURE in truth and _MIXTURE not in guesses:
@@ -97,6 +133,25 @@ def _evaluate(
     if mixtures is not None:
         mixture = _find_mixture(Path(mixtures), item)
     return evaluate_item(item, truth, guesses, mixture, metrics)
+
+
+def _evaluate_listed(
+    item: str, estimates: Path, references: Path, mixtures: Mapping[str, Mixture], metrics: Sequence[str]
+) -> list[MetricRow]:
+    if item not in mixtures:
+        raise ArgumentError("the item has no mixture", where=item, expected="one that is listed under its name")
+    mixture = mixtures[item]
+    guesses = _audio_files(estimates / item)
+    truth = _references(item, references / (mixture.references or item))
+    if _MIXTURE not in guesses:
+        truth.pop(_MIXTURE, None)
+    return evaluate_item(item, truth, guesses, mixture.path, metrics, start=mixture.start, stop=mixture.stop)
+
+
+def _references(item: str, folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise ArgumentError("the item has no references", where=item, expected=f"a folder {folder}")
+    return _audio_files(folder)
 
 
 def _find_mixture(mixtures: Path, item: str) -> Path:

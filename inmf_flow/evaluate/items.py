@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from inmf_flow.audio import read_audio
+from inmf_flow.audio import open_audio
 from inmf_flow.errors import ArgumentError, AudioError
 from inmf_flow.evaluate.metric import Float64, Metric, get_metrics
 
 # Codecs and transforms pad by less than this; more means that the files do not belong together.
 _LENGTH_TOLERANCE = 0.1
+_BLOCK = 1 << 16
+
+_Limits = tuple[float | None, float | None]
+_WHOLE: _Limits = (None, None)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,9 @@ def evaluate_item(
     estimates: Mapping[str, Path],
     mixture: Path | None,
     metrics: Sequence[str],
+    *,
+    start: float | None = None,
+    stop: float | None = None,
 ) -> list[MetricRow]:
     """Score the estimates of one item.
 
@@ -63,6 +71,9 @@ def evaluate_item(
         if every estimate has one, else there is no baseline.
     metrics
         Names of metrics.
+    start, stop
+        Where the estimates are of a part of the mixture, its limits in seconds from the mixture's start; None stands
+        for its start and its end. References are cut like the mixture.
 
     Returns
     -------
@@ -88,12 +99,13 @@ def evaluate_item(
             got="estimates " + (", ".join(sorted(estimates)) or "none"),
             expected="some of the references " + (", ".join(sorted(references)) or "none"),
         )
-    paths = [*references.values(), *(estimates[source] for source in paired)]
-    audio, rate = _load(paths if mixture is None else [*paths, mixture])
+    part: _Limits = (start, stop)
+    files = [(path, part) for path in references.values()] + [(estimates[source], _WHOLE) for source in paired]
+    audio, rate = _load(files if mixture is None else [*files, (mixture, part)])
     order = {source: index for index, source in enumerate(references)}
     truth = audio[: len(order)]
     guesses = np.zeros_like(truth)
-    guesses[[order[source] for source in paired]] = audio[len(order) : len(paths)]
+    guesses[[order[source] for source in paired]] = audio[len(order) : len(files)]
     values = _score(chosen, truth, guesses, rate)
     baselines = np.full_like(values, np.nan)
     if mixture is not None or len(paired) == len(estimates):
@@ -108,20 +120,27 @@ def evaluate_item(
     return rows
 
 
-def _load(paths: Sequence[Path]) -> tuple[Float64, int]:
+def _load(files: Sequence[tuple[Path, _Limits]]) -> tuple[Float64, int]:
     """Read files that belong together, cut to the shortest: [files, channels, samples] and their rate."""
-    first, rate = read_audio(paths[0])
+    like = files[0][0]
+    first, rate = _read(*files[0])
     clips = [first]
-    for path in paths[1:]:
-        clip, clip_rate = read_audio(path)
-        _check_alike(path, f"{clip_rate} Hz", f"{rate} Hz", paths[0], "the sample rates differ")
-        _check_alike(path, f"{len(clip)} channels", f"{len(first)} channels", paths[0], "the channels differ")
+    for path, limits in files[1:]:
+        clip, clip_rate = _read(path, limits)
+        _check_alike(path, f"{clip_rate} Hz", f"{rate} Hz", like, "the sample rates differ")
+        _check_alike(path, f"{len(clip)} channels", f"{len(first)} channels", like, "the channels differ")
         if abs(clip.shape[1] - first.shape[1]) > _LENGTH_TOLERANCE * rate:
             got, expected = (f"{frames / rate:.3f} s" for frames in (clip.shape[1], first.shape[1]))
-            _check_alike(path, got, expected, paths[0], "the lengths differ")
+            _check_alike(path, got, expected, like, "the lengths differ")
         clips.append(clip)
     shortest = min(clip.shape[1] for clip in clips)
     return np.stack([clip[:, :shortest] for clip in clips]).astype(np.float64), rate
+
+
+def _read(path: Path, limits: _Limits) -> tuple[NDArray[np.float32], int]:
+    with open_audio(path, None, *limits) as reader:
+        nothing = np.zeros((reader.info.channels, 0), np.float32)
+        return np.concatenate([*reader.blocks(_BLOCK), nothing], axis=1), reader.sample_rate
 
 
 def _check_alike(path: Path, got: str, expected: str, like: Path, what: str) -> None:

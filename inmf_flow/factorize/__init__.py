@@ -11,6 +11,22 @@ from inmf_flow.factorize.network import NetworkField
 from inmf_flow.factorize.neural import NeuralField
 from inmf_flow.factorize.online import fit_segments
 from inmf_flow.factorize.selection import Selection, select_components, split_points
+from inmf_flow.factorize.shared import (
+    SharedDictionary,
+    choose_sample,
+    finish_pass,
+    reduce_batch,
+    reduce_pass,
+    start_dictionary,
+)
+from inmf_flow.factorize.shared_files import (
+    dictionary_from_bytes,
+    dictionary_to_bytes,
+    load_dictionary,
+    save_dictionary,
+)
+from inmf_flow.factorize.shared_fit import fit_shared
+from inmf_flow.factorize.shared_items import PairwiseSum, SufficientStatistics, map_item, map_items
 from inmf_flow.factorize.siren import SirenField
 
 __all__ = [
@@ -26,12 +42,27 @@ __all__ = [
     "MatrixField",
     "NetworkField",
     "NeuralField",
+    "PairwiseSum",
     "Selection",
+    "SharedDictionary",
     "SirenField",
+    "SufficientStatistics",
+    "choose_sample",
+    "dictionary_from_bytes",
+    "dictionary_to_bytes",
+    "finish_pass",
     "fit_activations",
     "fit_batch",
     "fit_segments",
+    "fit_shared",
     "get_divergence",
+    "load_dictionary",
+    "map_item",
+    "map_items",
+    "reduce_batch",
+    "reduce_pass",
+    "save_dictionary",
     "select_components",
     "split_points",
+    "start_dictionary",
 ]

@@ -7,20 +7,26 @@ from inmf_flow.pipeline.config import (
     pipeline_from_mapping,
     pipeline_schema,
 )
+from inmf_flow.pipeline.estimate import Estimate, StageCost, estimate_run
+from inmf_flow.pipeline.events import read_events
 from inmf_flow.pipeline.explain import explain_pipeline
 from inmf_flow.pipeline.outcome import RunOutcome, StageOutcome
-from inmf_flow.pipeline.plan import check_corpus
+from inmf_flow.pipeline.recordings import check_corpus
 from inmf_flow.pipeline.run import run_pipeline
 
 __all__ = [
+    "Estimate",
     "Pipeline",
     "PipelineFileError",
     "RunOutcome",
+    "StageCost",
     "StageOutcome",
     "check_corpus",
+    "estimate_run",
     "explain_pipeline",
     "load_pipeline",
     "pipeline_from_mapping",
     "pipeline_schema",
+    "read_events",
     "run_pipeline",
 ]

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import ipaddress
-import logging
 import os
-import signal
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from inmf_flow.errors import ClusterError
+from inmf_flow.pipeline.local import has_dashboard, local_cluster, silence_dask
 
 _CONNECT_SECONDS = 20
 # Without these distributed makes no TLS context, and fails with a TypeError.
 _TLS_SETTINGS = ("distributed.comm.tls.ca-file", "distributed.comm.tls.client.cert")
 
 
+@dataclass(frozen=True)
+class Certificates:
+    """What a pipeline says under ``cluster.tls``: PEM files of an authority, a certificate and its private key."""
+
+    ca: Path
+    cert: Path
+    key: Path | None = None
+
+
 @contextmanager
-def open_client(scheduler: str, workers: int | None) -> Iterator[Any]:
+def open_client(
+    scheduler: str,
+    workers: int | None,
+    *,
+    gpus: int | Literal["all"] | None = None,
+    tls: Certificates | None = None,
+) -> Iterator[Any]:
     """Give a `distributed.Client`, and close what was opened for it.
 
     Parameters
@@ -32,6 +47,10 @@ def open_client(scheduler: str, workers: int | None) -> Iterator[Any]:
         ``package.module:factory``, a function without arguments that returns a Dask cluster or client.
     workers
         Number of processes of a local cluster; one a core by default.
+    gpus
+        GPUs that a local cluster has a worker for.
+    tls
+        Certificates of an address, and what a factory finds in Dask's settings; by default these are as they are.
 
     Raises
     ------
@@ -40,29 +59,73 @@ def open_client(scheduler: str, workers: int | None) -> Iterator[Any]:
     """
     from distributed import Client
 
+    if gpus is not None and scheduler != "local":
+        raise ClusterError(
+            "GPUs are started by a local cluster alone",
+            where="cluster.gpus",
+            got=f"{gpus}, and the scheduler {scheduler}",
+            hint="Start its GPU workers with `dask worker --resources GPU=1`, and run with --set cluster.gpus=null.",
+        )
     if scheduler == "local":
-        with _local_cluster(workers) as cluster, Client(cluster) as client:
+        with local_cluster(workers, gpus) as cluster, Client(cluster) as client:
             yield client
-    elif "://" in scheduler:
-        _check_address(scheduler)
-        if scheduler.startswith("tls://"):
-            _check_tls(scheduler)
-        try:
-            client = Client(scheduler, timeout=_CONNECT_SECONDS)
-        except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
-            raise ClusterError(
-                "no scheduler answers",
-                where=scheduler,
-                got=str(error) or type(error).__name__,
-                hint="Is `dask scheduler` running there?",
-            ) from None
-        with client:
-            _await_workers(client, scheduler)
-            yield client
-    else:
-        with _from_factory(scheduler) as client:
-            _await_workers(client, scheduler)
-            yield client
+        return
+    silence_dask()
+    with _certificates(tls), _connected(scheduler) if "://" in scheduler else _from_factory(scheduler) as client:
+        _await_workers(client, scheduler)
+        yield client
+
+
+@contextmanager
+def _certificates(tls: Certificates | None) -> Iterator[None]:
+    """Let Dask's settings hold the pipeline's certificates, for factories as well as for addresses."""
+    if tls is None:
+        yield
+        return
+    for name, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
+        if path is not None and not os.access(path, os.R_OK):
+            raise ClusterError("a certificate's file cannot be read", where=f"cluster.tls.{name}", got=path)
+    from dask import config
+
+    settings: dict[str, str | None] = {"distributed.comm.tls.ca-file": str(tls.ca)}
+    for role in ("client", "scheduler", "worker"):
+        settings[f"distributed.comm.tls.{role}.cert"] = str(tls.cert)
+        settings[f"distributed.comm.tls.{role}.key"] = None if tls.key is None else str(tls.key)
+    with config.set(settings):
+        yield
+
+
+@contextmanager
+def _versions_are_compared_later() -> Iterator[None]:
+    """Keep distributed from printing a table of versions: `versions` says which of the differences matter."""
+    from distributed.versions import VersionMismatchWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VersionMismatchWarning)
+        yield
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    from distributed import Client
+
+    _check_address(address)
+    if address.startswith("tls://"):
+        _check_tls(address)
+    try:
+        with _versions_are_compared_later():
+            client = Client(address, timeout=_CONNECT_SECONDS)
+    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
+        cause = error.__cause__ or error
+        raise ClusterError(
+            "no scheduler answers",
+            where=address,
+            got=str(cause) or type(cause).__name__,
+            hint="Is `dask scheduler` running there"
+            + (", and are both certificates of the same authority?" if address.startswith("tls://") else "?"),
+        ) from None
+    with client:
+        yield client
 
 
 def _await_workers(client: Any, scheduler: str) -> None:
@@ -78,49 +141,6 @@ def _await_workers(client: Any, scheduler: str) -> None:
             expected="at least one",
             hint="Start some, such as `dask worker ADDRESS`.",
         ) from None
-
-
-@contextmanager
-def _local_cluster(workers: int | None) -> Iterator[Any]:
-    from distributed import LocalCluster
-
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    cluster: Any = None
-    try:
-        with _deaf_children():
-            cluster = LocalCluster(
-                n_workers=workers or os.cpu_count() or 1,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0" if has_dashboard() else None,
-                silence_logs=logging.CRITICAL,
-            )
-        yield cluster
-    finally:
-        if cluster is not None:
-            cluster.close()
-
-
-@contextmanager
-def _deaf_children() -> Iterator[None]:
-    """Keep Ctrl-C from processes begun inside: a terminal sends it to all, and only the driver is to answer.
-
-    Threads inherit the block, and through them workers that are started again later. The driver gets a Ctrl-C of this
-    time when the block ends.
-    """
-    # It would lift the block when the first worker is started.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def has_dashboard() -> bool:
-    """Return whether bokeh is there to show Dask's dashboard (the extra ``dashboard``)."""
-    return importlib.util.find_spec("bokeh") is not None
 
 
 def dashboard_link(client: Any) -> str | None:
@@ -158,7 +178,7 @@ def _check_tls(address: str) -> None:
             where=address,
             got="nothing for " + " and ".join(missing),
             expected="paths of PEM files there (and in distributed.comm.tls.client.key, if the key has its own)",
-            hint="Set them in a YAML file in ~/.config/dask, or as DASK_DISTRIBUTED__COMM__TLS__CA_FILE and so on.",
+            hint="Give cluster.tls in the pipeline, or set them in a YAML file in ~/.config/dask.",
         )
 
 
@@ -171,8 +191,9 @@ def _from_factory(path: str) -> Iterator[Any]:
         raise ClusterError("not a scheduler", got=repr(path), expected="local, an address, or package.module:factory")
     made: Any = None
     try:
-        made = getattr(importlib.import_module(module), name)()
-        client = made if isinstance(made, Client) else Client(made, timeout=_CONNECT_SECONDS)
+        with _versions_are_compared_later():
+            made = getattr(importlib.import_module(module), name)()
+            client = made if isinstance(made, Client) else Client(made, timeout=_CONNECT_SECONDS)
     except Exception as error:
         _close(made)
         raise ClusterError(

@@ -3,63 +3,223 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import pickle
+from asyncio import CancelledError as AsyncCancelledError
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
 from typing import Any
 
-from inmf_flow.errors import ModelFileError
+from inmf_flow.errors import ClusterError, ModelFileError
 from inmf_flow.pipeline.ledger import Entry
 from inmf_flow.pipeline.tasks import Receipt, Task, run_task
+from inmf_flow.pipeline.versions import Software, check_here
+from inmf_flow.pipeline.workers import LOOK_SECONDS, Workers, scheduler_lost
 
 # Futures in flight per worker: enough that none waits for work, few enough for a corpus of millions.
 _WINDOW = 4
+# Times that a task is sent again because the worker that it went to could not, or was lost with no other to go to.
+_MOST_MOVES = 5
+# Receipts are small: what takes longer has to be made again first.
+_FETCH_SECONDS = 10.0
+_LOST = ("cancelled", "lost")
 
 
-def dispatch(client: Any, tasks: Sequence[Task]) -> Iterator[list[Receipt]]:
+def dispatch(
+    client: Any,
+    tasks: Iterable[Task],
+    *,
+    workers: Workers | None = None,
+    resources: Mapping[str, float] | None = None,
+) -> Iterator[list[Receipt]]:
     """Run tasks on the cluster with a bounded number in flight, and yield their receipts as they come.
 
     Tasks whose workers died are done again at the end, one item at a time with nothing beside it: then it is clear
-    whose fault it was, and the others get their results.
+    whose fault it was, and the others get their results. Workers that join get work, unless their software is other
+    than the run's.
+
+    Parameters
+    ----------
+    client
+        The Dask client.
+    tasks
+        Read as there is room for them.
+    workers
+        Who is there to work; by default whoever is on the cluster.
+    resources
+        What a worker has to declare to be given one of these tasks.
+
+    Raises
+    ------
+    ClusterError
+        When the scheduler is lost, or nobody has been there to work for minutes.
+    ModelFileError
+        When a task finds that a model cannot be used.
     """
-    from distributed import as_completed
+    yield from _Dispatcher(client, workers or Workers(client), resources or {}).run(tasks)
 
-    waiting = iter(tasks)
-    window = _WINDOW * max(len(client.scheduler_info(n_workers=-1)["workers"]), 1)
-    running: dict[Any, Task] = {}
-    suspects: list[Task] = []
-    futures = as_completed()
 
-    def submit_next() -> None:
-        task = next(waiting, None)
-        if task is not None:
-            future = _submit(client, task)
-            running[future] = task
-            futures.add(future)
+@dataclass
+class _Sent:
+    """A task in flight: where it may run (None: anywhere), and how often it was moved."""
 
-    for _ in range(window):
-        submit_next()
-    try:
-        for future in futures:
-            task = running.pop(future)
-            if _was_killed(future.exception()):
-                suspects += _one_by_one(task)
-            else:
-                yield _receipts(future, task)
-            submit_next()
-        for task in suspects:
-            future = _submit(client, task)
-            running[future] = task
-            yield _receipts(future, task)
-            del running[future]
-    finally:
-        for future in running:
-            with suppress(Exception):
+    task: Task
+    where: frozenset[str] | None
+    moves: int
+
+
+class _Dispatcher:
+    def __init__(self, client: Any, workers: Workers, resources: Mapping[str, float]) -> None:
+        self._client = client
+        self._workers = workers
+        self._resources = dict(resources)
+        self._running: dict[Any, _Sent] = {}
+        self._finished: SimpleQueue[Any] = SimpleQueue()
+        self._again: deque[tuple[Task, int]] = deque()
+        self._suspects: list[Task] = []
+        self._alone = False
+        self._given_up: list[Task] = []
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[list[Receipt]]:
+        try:
+            yield from self._all(iter(tasks))
+            self._alone = True
+            yield from self._all(iter(self._suspects))
+        finally:
+            for future in self._running:
+                with suppress(Exception):
+                    future.cancel()
+
+    def _all(self, waiting: Iterator[Task]) -> Iterator[list[Receipt]]:
+        while True:
+            self._fill(waiting)
+            if not self._running and not self._again:
+                return
+            future = self._next_finished()
+            sent = self._running.pop(future, None) if future is not None else None
+            if sent is not None:
+                receipts = self._outcome(future, sent)
+                if receipts is not None:
+                    yield receipts
+            while self._given_up:
+                yield _failed(self._given_up.pop(), None)
+
+    def _fill(self, waiting: Iterator[Task]) -> None:
+        able = self._workers.able(self._resources)
+        window = 1 if self._alone else _WINDOW * max(len(able), 1)
+        while len(self._running) < window:
+            task, moves = self._again.popleft() if self._again else (next(waiting, None), 0)
+            if task is None:
+                return
+            if self._workers.refused and not able:
+                # Nobody but those that must not have it: it waits here.
+                self._again.appendleft((task, moves))
+                return
+            self._send(task, moves, able)
+
+    def _send(self, task: Task, moves: int, able: list[str]) -> None:
+        # Without need tasks are not tied to addresses: Dask then knows best what to do when a worker is lost.
+        where = frozenset(able) if self._workers.refused else None
+        future = self._client.submit(
+            pickle.loads,
+            pickle.dumps(_Call(task, self._workers.expected)),
+            key=f"{task.stage}-{task.batch}-{os.urandom(4).hex()}",
+            pure=False,
+            resources=self._resources or None,
+            workers=able if where is not None else None,
+        )
+        self._watch(future, _Sent(task, where, moves))
+
+    def _watch(self, future: Any, sent: _Sent) -> None:
+        self._running[future] = sent
+        future.add_done_callback(self._finished.put)
+
+    def _next_finished(self) -> Any:
+        """Return a future that has ended, or None after a while, having looked who is there."""
+        if self._client.status == "running" and self._workers.look_now_and_then():
+            self._after_a_look()
+        try:
+            return self._finished.get(timeout=LOOK_SECONDS)
+        except Empty:
+            if self._client.status not in ("running", "connecting"):
+                raise scheduler_lost(self._client) from None
+            return None
+
+    def _after_a_look(self) -> None:
+        self._workers.wait_patiently(self._resources)
+        present = self._workers.present
+        for future, sent in list(self._running.items()):
+            if sent.where is not None and sent.where.isdisjoint(present):
+                # Dask would keep it for an address that does not come back.
+                del self._running[future]
                 future.cancel()
+                self._move(sent)
+
+    def _move(self, sent: _Sent) -> None:
+        if sent.moves < _MOST_MOVES:
+            self._again.append((sent.task, sent.moves + 1))
+        elif self._alone:
+            self._given_up.append(sent.task)
+        else:
+            self._suspects += _one_by_one(sent.task)
+
+    def _outcome(self, future: Any, sent: _Sent) -> list[Receipt] | None:
+        """Return a task's receipts, or None where it is to be sent again."""
+        try:
+            if future.status in _LOST:
+                raise CancelledError
+            error = future.exception(timeout=_FETCH_SECONDS)
+            if error is None:
+                receipts: list[Receipt] = future.result(timeout=_FETCH_SECONDS)
+                return receipts
+        except (TimeoutError, CancelledError, AsyncCancelledError):
+            # Its receipts were lost with the worker before they were fetched: Dask makes them again, or forgets it.
+            if self._client.status != "running":
+                raise scheduler_lost(self._client) from None
+            if future.status in _LOST:
+                self._move(sent)
+            else:
+                self._watch(future, sent)
+            return None
+        if isinstance(error, ModelFileError):
+            raise error
+        if _was_killed(error):
+            if not self._alone:
+                self._suspects += _one_by_one(sent.task)
+                return None
+        elif self._workers.expected is not None and (
+            isinstance(error, ClusterError) or self._workers.look() or self._workers.refused
+        ):
+            # It may have gone to a worker that joined just now and has other software, or none.
+            self._move(sent)
+            return None
+        return _failed(sent.task, error)
 
 
-def _submit(client: Any, task: Task) -> Any:
-    return client.submit(run_task, task, key=f"{task.stage}-{task.batch}-{os.urandom(4).hex()}", pure=False)
+@dataclass(frozen=True)
+class _Call:
+    """A task as bytes that do it when they are unpickled.
+
+    Dask unpickles what it is sent as it takes a message in: a worker without inmf_flow would break down over the task
+    itself and be lost, and started again, and lost. This way it is one task's exception, and a scheduler needs no
+    inmf_flow at all.
+    """
+
+    task: Task
+    expected: Software | None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _run_checked, (self.task, self.expected)
+
+
+def _run_checked(task: Task, expected: Software | None) -> list[Receipt]:
+    """Run a task where the software is the run's; elsewhere nothing is done and the driver is told."""
+    if expected is not None:
+        check_here(expected)
+    return run_task(task)
 
 
 def _was_killed(error: BaseException | None) -> bool:
@@ -73,17 +233,11 @@ def _one_by_one(task: Task) -> list[Task]:
     ]
 
 
-def _receipts(future: Any, task: Task) -> list[Receipt]:
-    """Return a task's receipts; a task that broke as a whole fails each of its items, to be tried again."""
-    error = future.exception()
-    if error is None:
-        receipts: list[Receipt] = future.result()
-        return receipts
-    if isinstance(error, ModelFileError):
-        raise error
+def _failed(task: Task, error: BaseException | None) -> list[Receipt]:
+    """Return the receipts of a task that broke as a whole: each item failed, to be tried again by the next run."""
     reason = (
         "the worker died while working on it (out of memory, or a crash in a decoder)"
-        if _was_killed(error)
+        if error is None or _was_killed(error)
         else f"{type(error).__name__}: {error}"
     )
     return [Receipt(Entry(item, inputs, "failed", reason, transient=True), 0.0) for item, inputs, _ in task.items]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inmf_flow._version import __version__
+from inmf_flow.corpus import Recording
 from inmf_flow.errors import ArgumentError
 from inmf_flow.files import atomic_write
 from inmf_flow.pipeline.ledger import Entry
@@ -149,7 +150,13 @@ def is_recorded(planner: Planner, status: str) -> bool:
     """Return whether ``run.json`` is there and says how the run of this configuration ended."""
     try:
         document = json.loads((planner.run_folder / "run.json").read_bytes())
-        return (document["status"], document["config_hash"]) == (status, planner.config_hash)
+        if (document["status"], document["config_hash"]) != (status, planner.config_hash):
+            return False
+        # What a manifest says may have changed where no result did.
+        described = {recording.item: _described(planner, recording) for recording in planner.mixtures}
+        items = document["items"]
+        known = {item: {key: items[item][key] for key in said} for item, said in described.items()}
+        return bool(known == described)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -194,7 +201,7 @@ def _source(planner: Planner, name: str, entries: Mapping[str, Mapping[str, Entr
     model = f"models/{name}.safetensors"
     return {
         "model": model if entry is not None and model in entry.outputs else None,
-        "files": [_relative(planner, path) for path in _files_of(planner, name, entry)],
+        "files": [relative_path(planner, path) for path in _files_of(planner, name, entry)],
         "status": entry.status if entry is not None else "missing",
         "reason": entry.reason if entry is not None else None,
         "n_components": entry.extra.get("n_components") if entry is not None else None,
@@ -210,25 +217,32 @@ def _files_of(planner: Planner, name: str, entry: Entry | None) -> list[Path]:
     if given is not None:
         return [planner.pipeline.resolve(given)]
     used = set(entry.extra["items"])
-    return [r.path for r in planner.training[name] if f"{name}/{r.item}" in used]
+    # Several segments may be of one file.
+    return list(dict.fromkeys(r.path for r in planner.training[name] if f"{name}/{r.item}" in used))
 
 
-def _item(planner: Planner, recording: Any, entries: Mapping[str, Mapping[str, Entry]]) -> dict[str, Any]:
+def _item(planner: Planner, recording: Recording, entries: Mapping[str, Mapping[str, Entry]]) -> dict[str, Any]:
     entry = entries.get("separate", {}).get(recording.item)
     scored = entries.get("evaluate", {}).get(recording.item)
     failed = next((e for e in (entry, scored) if e is not None and e.status == "failed"), None)
     return {
-        "mixture": _relative(planner, recording.path),
+        **_described(planner, recording),
         "status": "failed" if failed is not None else entry.status if entry is not None else "missing",
         "reason": failed.reason if failed is not None else None,
         "outputs": outputs_by_source(planner, entry) if entry is not None else {},
-        "references": {source: _relative(planner, path) for source, path in planner.references(recording.item).items()},
+        "references": {source: relative_path(planner, path) for source, path in planner.references(recording).items()},
         "duration": entry.extra.get("duration") if entry is not None else None,
         "sample_rate": entry.extra.get("sample_rate") if entry is not None else None,
     }
 
 
-def _relative(planner: Planner, path: Path) -> str:
+def _described(planner: Planner, recording: Recording) -> dict[str, Any]:
+    """Return what is known of a mixture before anything is done to it."""
+    limits = {"start": recording.start, "stop": recording.stop} if recording.is_segment else {}
+    return {"mixture": relative_path(planner, recording.path), **limits, "metadata": recording.metadata}
+
+
+def relative_path(planner: Planner, path: Path) -> str:
     """Return a path relative to the run's folder where that is short, so that a folder moved as a whole still works."""
     try:
         relative = os.path.relpath(path, planner.run_folder)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from inmf_flow._version import __version__
-from inmf_flow.corpus import Recording, find_files, name_recordings
-from inmf_flow.errors import ConfigError
+from inmf_flow.audio import audio_info
+from inmf_flow.corpus import Recording, whole_name
+from inmf_flow.errors import AudioError, ConfigError
 from inmf_flow.pipeline.config import Pipeline
 from inmf_flow.pipeline.inputs import UNREADABLE, InputDigests
 from inmf_flow.pipeline.ledger import Entry, Ledger, digest_json
+from inmf_flow.pipeline.recordings import check_corpus
 from inmf_flow.registry import parse_spec
 
 STAGES = ("analyze", "fit", "separate", "evaluate", "report")
@@ -24,8 +27,6 @@ PENDING = "pending"
 _STAGE_VERSIONS = {"analyze": 1, "fit": 2, "separate": 1, "evaluate": 1, "report": 1}
 # Batches are cut by these alone, so that they depend on the corpus and not on the cluster or on what remains.
 _BATCH_LIMITS = {"analyze": (256, 64 << 20), "separate": (16, 8 << 20), "evaluate": (64, 64 << 20)}
-# Updates of a mixture's activations where the pipeline does not say.
-_UPDATES = {"default": 100, "fast": 30}
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class Planner:
     @property
     def updates(self) -> int:
         """Updates of a mixture's activations."""
-        return self.pipeline.separate.max_iter or _UPDATES[self.pipeline.separate.quality]
+        return self.pipeline.separate.updates
 
     def analyze(self) -> StagePlan:
         """Plan the analysis of training audio; nothing where points are not stored."""
@@ -151,9 +152,10 @@ class Planner:
                         "audio": self.digests.get(recording.path),
                         "transforms": settings,
                         "software": self._software("analyze"),
+                        **_segment_input(recording),
                     }
-                    payload = {"path": str(recording.path), "source": source}
-                    works.append(Work(f"{source}/{recording.item}", inputs, payload, _size(recording.path)))
+                    payload = {**_located(recording), "source": source}
+                    works.append(Work(f"{source}/{recording.item}", inputs, payload, _size(recording)))
         return self._stage("analyze", works, by=lambda work: str(work.payload["source"]))
 
     def fit(self, analyzed: Mapping[str, Entry]) -> StagePlan:
@@ -170,22 +172,24 @@ class Planner:
                 inputs = {"model": self.digests.get(path), "software": self._software("fit")}
                 works.append(Work(source, inputs, {"model": str(path)}))
                 continue
-            items = {f"{source}/{r.item}": str(r.path) for r in self.training[source]}
+            recordings = self.training[source]
+            items = {f"{source}/{r.item}": str(r.path) for r in recordings}
+            segments = {f"{source}/{r.item}": [r.start, r.stop] for r in recordings if r.is_segment}
             if self.pipeline.store == "zarr":
                 entries = [analyzed.get(item) for item in items]
                 known = [[entry.key, entry.status] for entry in entries if entry is not None]
                 inputs["points"] = digest_json(known) if len(known) == len(items) else PENDING
                 parts = {e.item: e.extra["part"] for e in entries if e is not None and e.status == "done"}
-                payload: dict[str, Any] = {"items": items, "parts": parts}
+                payload: dict[str, Any] = {"items": items, "parts": parts, "segments": segments}
             else:
-                inputs["audio"] = digest_json([self.digests.get(Path(path)) for path in items.values()])
+                inputs["audio"] = digest_json([self._content(recording) for recording in recordings])
                 inputs["transforms"] = digest_json(
                     [
                         [self._transforms[name] for name in self.pipeline.analyzed],
                         self.pipeline.corpus.sample_rate,
                     ]
                 )
-                payload = {"items": items, "parts": None}
+                payload = {"items": items, "parts": None, "segments": segments}
             works.append(Work(source, inputs, payload))
         return self._stage("fit", works, by=lambda work: work.item)
 
@@ -220,9 +224,10 @@ class Planner:
                     "settings": settings,
                     "software": self._software("separate"),
                     **models,
+                    **_segment_input(recording),
                 },
-                {"path": str(recording.path)},
-                _size(recording.path),
+                _located(recording),
+                _size(recording),
             )
             for recording in self.mixtures
         ]
@@ -236,18 +241,16 @@ class Planner:
             entry = separated.get(recording.item)
             if entry is not None and entry.status == "failed":
                 continue
-            references = self.references(recording.item)
+            references = self.references(recording)
             inputs = {
                 "separated audio": PENDING if entry is None else digest_json(sorted(entry.outputs.items())),
                 "mixture": self.digests.get(recording.path),
                 "references": digest_json({s: self.digests.get(path) for s, path in references.items()}),
                 "metrics": digest_json([self.metric_versions, self._software("evaluate")]),
+                **_segment_input(recording),
             }
-            payload = {
-                "mixture": str(recording.path),
-                "references": {s: str(p) for s, p in references.items()},
-            }
-            works.append(Work(recording.item, inputs, payload, _size(recording.path)))
+            payload = {**_located(recording), "references": {s: str(p) for s, p in references.items()}}
+            works.append(Work(recording.item, inputs, payload, _size(recording)))
         return self._stage("evaluate", works)
 
     def report(self, entries: Iterable[Entry]) -> StagePlan:
@@ -260,11 +263,12 @@ class Planner:
         }
         return self._stage("report", [Work("report.html", inputs, {})])
 
-    def references(self, item: str) -> dict[str, Path]:
-        """Return where each source's reference of an item should be."""
+    def references(self, recording: Recording) -> dict[str, Path]:
+        """Return where each source's reference of a mixture, or of what a segment was cut from, should be."""
         if self.pipeline.evaluate is None:
             return {}
         template = self.pipeline.evaluate.references
+        item = whole_name(recording)
         return {
             source: self.pipeline.resolve(template.replace("{item}", item).replace("{source}", source))
             for source in self.pipeline.sources
@@ -277,6 +281,11 @@ class Planner:
 
         metrics = self.pipeline.evaluate.metrics if self.pipeline.evaluate else ()
         return [[name, plugin_version("metric", name)] for name in metrics]
+
+    def _content(self, recording: Recording) -> Any:
+        """Return a digest of a recording's file, beside its limits where it is a segment."""
+        digest = self.digests.get(recording.path)
+        return [digest, recording.start, recording.stop] if recording.is_segment else digest
 
     def _stage(self, stage: str, works: Sequence[Work], by: Any = None) -> StagePlan:
         """Compare works with the ledger and group them into batches."""
@@ -307,60 +316,46 @@ def _batches(stage: str, works: Sequence[Work], by: Any) -> Iterable[Batch]:
         yield Batch(f"{count:06d}", tuple(held))
 
 
-def _size(path: Path) -> int:
+def _located(recording: Recording) -> dict[str, Any]:
+    """Return what a task needs to read a recording."""
+    path = {"path": str(recording.path)}
+    return {**path, "segment": [recording.start, recording.stop]} if recording.is_segment else path
+
+
+def _segment_input(recording: Recording) -> dict[str, str]:
+    """Return the part of a file that results depend on; of a whole file its content says everything."""
+    return {"segment": digest_json([recording.start, recording.stop])} if recording.is_segment else {}
+
+
+def _size(recording: Recording) -> int:
+    """Return the bytes of a recording, of a segment its share of the file's."""
     try:
-        return path.stat().st_size
+        status = recording.path.stat()
     except OSError:
         return 0
+    size = status.st_size
+    if not recording.is_segment:
+        return size
+    duration = _duration(recording.path, (size, status.st_mtime_ns))
+    if duration is None:
+        return size
+    stop = duration if recording.stop is None else min(recording.stop, duration)
+    return math.ceil(size * min(max(stop - (recording.start or 0.0), 0.0) / duration, 1.0))
+
+
+# Segments of one file follow one another.
+@lru_cache(maxsize=1)
+def _duration(path: Path, stamp: tuple[int, int]) -> float | None:
+    try:
+        return audio_info(path).duration
+    except (AudioError, OSError):
+        return None
 
 
 def _output_digest(entry: Entry | None, name: str) -> str:
     if entry is None:
         return PENDING
     return entry.outputs[name][1] if name in entry.outputs else UNREADABLE
-
-
-def check_corpus(pipeline: Pipeline) -> tuple[list[Recording], dict[str, list[Recording]]]:
-    """Find a pipeline's recordings: the mixtures, and each source's training files.
-
-    Raises
-    ------
-    ConfigError
-        When patterns match no file, all of them at once; when several mixtures would share their references.
-    """
-    faults: list[ConfigError] = []
-
-    def named(patterns: Sequence[str], where: str) -> list[Recording]:
-        found: dict[Path, None] = {}
-        for pattern in patterns:
-            try:
-                found.update(dict.fromkeys(find_files([pipeline.resolve(pattern)], where)))
-            except ConfigError as error:
-                faults.append(error)
-        return name_recordings(found)
-
-    mixtures = named(pipeline.corpus.mixtures, "corpus.mixtures")
-    training = {
-        name: named(source.audio or (), f"sources.{name}.audio")
-        for name, source in pipeline.sources.items()
-        if source.model is None
-    }
-    if len(faults) == 1:
-        raise faults[0]
-    if faults:
-        raise ConfigError(
-            f"no audio file matches {len(faults)} patterns",
-            got="; ".join(f"{fault.where}: {fault.got}" for fault in faults),
-            hint=faults[0].hint,
-        )
-    if pipeline.evaluate is not None and len(mixtures) > 1 and "{item}" not in pipeline.evaluate.references:
-        raise ConfigError(
-            f"{len(mixtures)} mixtures would be scored against the same references",
-            where="evaluate.references",
-            got=repr(pipeline.evaluate.references),
-            expected="'{item}' in it, which stands for the mixture's name",
-        )
-    return mixtures, training
 
 
 def check_output_folder(folder: Path) -> None:

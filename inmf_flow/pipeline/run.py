@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from inmf_flow.hookspecs import ItemOutcome, RunInfo, RunResult, StageInfo
-from inmf_flow.pipeline.cluster import dashboard_link, open_client
 from inmf_flow.pipeline.config import Pipeline, load_pipeline, pipeline_from_mapping
-from inmf_flow.pipeline.dispatch import dispatch
+from inmf_flow.pipeline.events import PROGRESS_SECONDS, EventLog, Pace
 from inmf_flow.pipeline.explain import Explanation, explain_pipeline
 from inmf_flow.pipeline.ledger import Entry
+from inmf_flow.pipeline.listing import write_items, write_run_quarantine
 from inmf_flow.pipeline.outcome import (
     RunOutcome,
     StageOutcome,
@@ -27,7 +27,9 @@ from inmf_flow.pipeline.outcome import (
 )
 from inmf_flow.pipeline.plan import Batch, Planner, StagePlan, Work, check_output_folder
 from inmf_flow.pipeline.prepare import check_given_models, remove_leftovers, sole_driver
+from inmf_flow.pipeline.session import Session
 from inmf_flow.pipeline.settings import stage_settings
+from inmf_flow.pipeline.shared import SharedFit, learns_in_passes, remove_passes
 from inmf_flow.pipeline.tasks import Receipt, Task
 from inmf_flow.pipeline.tidy import is_scattered, remove_stale, tidy_store
 from inmf_flow.plugins import call_lifecycle
@@ -97,12 +99,12 @@ class _Run:
 
     def __init__(self, planner: Planner, scheduler: str, workers: int | None) -> None:
         self.planner = planner
-        self.scheduler = scheduler
-        self.workers = workers
         self.outcome = RunOutcome(planner.pipeline.name, planner.run_folder)
         self.entries: dict[str, dict[str, Entry]] = {}
-        self._stack = ExitStack()
-        self._client: Any = None
+        self._events = EventLog(planner.run_folder)
+        self._session = Session(planner.pipeline, scheduler, workers, self._events.write)
+        self._pace = Pace({})
+        self._told = 0.0
         self._begin = time.perf_counter()
         self._written: dict[str, tuple[int, str]] = {}
 
@@ -114,29 +116,40 @@ class _Run:
         # What is there already: true of the folder even if this run ends before its first task.
         self.entries = {name: dict(plan.valid) for name, plan in expected.stages.items() if name != "report"}
         started = False
-        with self._stack:
+        with self._session:
             try:
                 remove_leftovers(expected)
                 if expected.todo:
-                    self._open_client()
+                    self._events.write("run_start", run=outcome.name, stages={n: asdict(s) for n, s in stages.items()})
+                    self._session.open(name for name, plan in expected.stages.items() if plan.todo)
                     # Until the run ends the page and the table must not pass for its results.
                     write_run_json(planner, outcome, self.entries, "running")
-                dashboard = dashboard_link(self._client) if self._client is not None else None
                 started = True
-                call_lifecycle("on_run_start", run=RunInfo(outcome.name, outcome.folder, stages, dashboard))
+                call_lifecycle(
+                    "on_run_start", run=RunInfo(outcome.name, outcome.folder, stages, self._session.dashboard)
+                )
                 self._run_stages()
                 outcome.status = "failed" if outcome.failures else "done"
                 if outcome.did_nothing and not is_recorded(planner, outcome.status):
                     # The run before was killed between its last result and this, or somebody deleted it.
                     write_run_json(planner, outcome, self.entries, outcome.status)
+                write_items(planner)
+                write_run_quarantine(planner, outcome, self.entries)
             except BaseException as error:
                 outcome.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                 raise
             finally:
                 outcome.seconds = time.perf_counter() - self._begin
                 self._learn_digests()
+                self._note(*self._session.notes)
                 if expected.todo or not outcome.did_nothing:
                     write_run_json(planner, outcome, self.entries, outcome.status)
+                if expected.todo:
+                    counts = outcome.counts
+                    self._events.write(
+                        "run_end", status=outcome.status, counts=counts, seconds=round(outcome.seconds, 3)
+                    )
+                self._events.close()
                 if started:
                     result = RunResult(outcome.name, outcome.folder, outcome.status, outcome.counts, outcome.seconds)
                     call_lifecycle("on_run_end", result=result)
@@ -147,8 +160,11 @@ class _Run:
         analyzed = self._stage("analyze", planner.analyze())
         if planner.pipeline.store == "zarr":
             self._note(tidy_store(planner.run_folder, analyzed.values()))
-        fit_plan = planner.fit(analyzed)
+        fit_plan = self._learned_in_passes(planner.fit(analyzed), analyzed)
         fitted = self._stage("fit", fit_plan)
+        for source, entry in fitted.items():
+            if entry.status == "done":
+                remove_passes(planner.run_folder, source)
         # Files that a fit without a store could not read: elsewhere their analysis has failed.
         outcome.failures += [f for f in known_failures("fit", fitted.values()) if f not in outcome.failures]
         blocked = planner.blocked(fitted)
@@ -171,6 +187,22 @@ class _Run:
         page = planner.run_folder / "report.html"
         outcome.report = page if page.is_file() else None
 
+    def _learned_in_passes(self, plan: StagePlan, analyzed: Mapping[str, Entry]) -> StagePlan:
+        """Return the plan with the dictionaries in it that are learned batch by batch."""
+        fit = self.planner.pipeline.fit
+
+        def learned(work: Work) -> Work:
+            items = work.payload.get("items", ())
+            points = sum(float(analyzed[item].extra.get("points", 0)) for item in items if item in analyzed)
+            if work.why is None or "model" in work.payload or not learns_in_passes(fit, points):
+                return work
+            settings = stage_settings("fit", self.planner, self.entries)
+            run = partial(self._session.run, "fit")
+            return SharedFit(work, self.planner.run_folder, settings, fit, run, self._events.write).learn()
+
+        batches = [replace(batch, works=tuple(learned(work) for work in batch.works)) for batch in plan.batches]
+        return replace(plan, batches=tuple(batches))
+
     def _stage(self, stage: str, plan: StagePlan) -> dict[str, Entry]:
         """Run what is to be done of a stage and return the entries of all its items."""
         begin = time.perf_counter()
@@ -184,7 +216,9 @@ class _Run:
         planned = {work.item for batch in plan.batches for work in batch.works}
         self._remove_stale(stage, [e for e in plan.known.values() if e.item not in planned], plan.known, planned)
         batches = [batch for batch in plan.batches if batch.todo]
+        self._pace, self._told = Pace({work.item: work.size for work in plan.todo}), begin
         if batches:
+            self._events.write("stage_start", stage=stage, total=plan.total, todo=len(plan.todo), reused=tally.reused)
             # Killed half-way, a run with other settings must not leave its outputs under records of these.
             self._align_records(stage, plan, plan.valid)
             self._run_batches(stage, batches, entries, tally)
@@ -195,6 +229,10 @@ class _Run:
         self._align_records(stage, plan, entries)
         tally.seconds = time.perf_counter() - begin
         self.entries[stage] = entries
+        if batches:
+            self._tell_progress(stage)
+            counts = {"done": tally.done, "reused": tally.reused, "failed": tally.failed}
+            self._events.write("stage_end", stage=stage, **counts, seconds=round(tally.seconds, 3))
         return entries
 
     def _run_batches(
@@ -227,15 +265,39 @@ class _Run:
             # Its points were copied into a new part: nothing was done to the item itself.
             return
         self._note(*receipt.notes)
+        progress = self._pace.take(entry.item, self._audio_seconds(stage, entry))
+        ended = ItemOutcome(stage, entry.item, entry.status, entry.reason, receipt.seconds, progress)
+        self._tell_item(ended)
         if entry.status == "failed":
             self._note_failure(stage, entry, tally)
-            call_lifecycle(
-                "on_item_error",
-                outcome=ItemOutcome(stage, entry.item, "failed", entry.reason, receipt.seconds),
-            )
+            call_lifecycle("on_item_error", outcome=ended)
         else:
             tally.done += 1
-            call_lifecycle("on_item_end", outcome=ItemOutcome(stage, entry.item, "done", None, receipt.seconds))
+            call_lifecycle("on_item_end", outcome=ended)
+        if time.perf_counter() - self._told >= PROGRESS_SECONDS:
+            self._tell_progress(stage)
+
+    def _tell_item(self, ended: ItemOutcome) -> None:
+        why = {"reason": ended.reason} if ended.reason else {}
+        seconds = round(ended.seconds, 3)
+        self._events.write("item", stage=ended.stage, item=ended.item, status=ended.status, **why, seconds=seconds)
+
+    def _tell_progress(self, stage: str) -> None:
+        self._told = time.perf_counter()
+        self._events.write("progress", stage=stage, **asdict(self._pace.progress()))
+
+    def _audio_seconds(self, stage: str, entry: Entry) -> float | None:
+        """Return the duration of what an item was made from, where that is known."""
+        if entry.status != "done":
+            return None
+        if stage == "fit":
+            analyzed = self.entries.get("analyze", {})
+            used = [analyzed[item] for item in entry.extra.get("items", ()) if item in analyzed]
+            return sum(float(each.extra.get("seconds", 0.0)) for each in used)
+        known = self.entries.get("separate", {}).get(entry.item) if stage == "evaluate" else entry
+        extra = known.extra if known is not None else {}
+        seconds = extra.get("duration", extra.get("seconds"))
+        return None if seconds is None else float(seconds)
 
     def _note_failure(self, stage: str, entry: Entry, tally: StageOutcome) -> None:
         tally.failed += 1
@@ -256,15 +318,12 @@ class _Run:
         self._note_failure(stage, entry, tally)
         self.entries.setdefault(stage, {})[entry.item] = entry
         if not told:
-            call_lifecycle("on_item_error", outcome=ItemOutcome(stage, entry.item, "failed", entry.reason, 0.0))
+            ended = ItemOutcome(stage, entry.item, "failed", entry.reason, 0.0)
+            self._tell_item(ended)
+            call_lifecycle("on_item_error", outcome=ended)
 
     def _execute(self, tasks: Sequence[Task]) -> Iterator[list[Receipt]]:
-        return dispatch(self._open_client(), tasks) if tasks else iter(())
-
-    def _open_client(self) -> Any:
-        if self._client is None:
-            self._client = self._stack.enter_context(open_client(self.scheduler, self.workers))
-        return self._client
+        return self._session.run(tasks[0].stage, tasks) if tasks else iter(())
 
     def _align_records(self, stage: str, plan: StagePlan, entries: Mapping[str, Entry]) -> None:
         """Let the records on disk be those of the plan: one a batch, and no other."""

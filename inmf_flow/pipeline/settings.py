@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inmf_flow.pipeline.ledger import Entry
+from inmf_flow.pipeline.local import GPU
 from inmf_flow.pipeline.plan import Planner
 
 
@@ -28,11 +29,12 @@ def _analyze(planner: Planner, entries: Mapping[str, Mapping[str, Entry]]) -> di
 
 
 def _fit(planner: Planner, entries: Mapping[str, Mapping[str, Entry]]) -> dict[str, Any]:
-    options = planner.pipeline.fit.model_dump(exclude={"analyze", "field"})
+    options = planner.pipeline.fit.model_dump(exclude={"analyze", "field", "learn", "passes", "forgetting"})
     return {
         **_analyze(planner, entries),
         "fit": {**options, "field": planner.pipeline.fit.field.as_json()},
         "components": {name: source.components for name, source in planner.pipeline.sources.items()},
+        "device": "cuda" if GPU in planner.pipeline.cluster.resources.fit else "cpu",
     }
 
 

@@ -21,6 +21,8 @@ from inmf_flow.errors import (
     StoreError,
 )
 from inmf_flow.pipeline.ledger import Entry, Ledger, describe_output
+from inmf_flow.pipeline.places import Place, place_of, place_of_item, split_place
+from inmf_flow.pipeline.shared_tasks import PASS, ItemReader, make_start, map_batch
 from inmf_flow.pipeline.tidy import STORE, part_name
 
 if TYPE_CHECKING:
@@ -73,6 +75,9 @@ def run_task(task: Task) -> list[Receipt]:
     """Do a batch. An item that fails is recorded with its reason and does not touch the others."""
     with _as_worker():
         receipts = _STAGES[task.stage](task)
+    if task.stage == PASS:
+        # What it has written says itself what it is; the driver goes on from it.
+        return receipts
     kept = [entry for entry, _ in task.kept]
     entries = {entry.item: entry for entry in (*kept, *(receipt.entry for receipt in receipts))}
     Ledger(task.run_folder).write(task.stage, task.batch, [entries[item] for item in sorted(entries)])
@@ -124,12 +129,13 @@ def _attempt(
     return Receipt(entry, time.perf_counter() - begin, tuple(entry.extra.get("notes", ())))
 
 
-def _points_of(path: Path, settings: Mapping[str, Any]) -> PointSet:
+def _points_of(place: Place, settings: Mapping[str, Any]) -> PointSet:
     from inmf_flow.separation import analyze_file
     from inmf_flow.transform import get_transform
 
     transforms = [get_transform(choice["name"], **choice["options"]) for choice in settings["transforms"]]
-    return analyze_file(path, transforms, settings["sample_rate"])
+    path, start, stop = split_place(place)
+    return analyze_file(path, transforms, settings["sample_rate"], start=start, stop=stop)
 
 
 def _analyze(task: Task) -> list[Receipt]:
@@ -146,7 +152,7 @@ def _analyze(task: Task) -> list[Receipt]:
     keys = {receipt.entry.item: receipt.entry.key for receipt in receipts if receipt.entry.status == "done"}
     for entry, payload in task.kept:
         if entry.status == "done":
-            found[entry.item] = _stored_points(store, entry, Path(payload["path"]), task)
+            found[entry.item] = _stored_points(store, entry, place_of(payload), task)
             keys[entry.item] = entry.key
     if not keys:
         return receipts
@@ -164,18 +170,18 @@ def _analyze(task: Task) -> list[Receipt]:
     return done + [Receipt(entry, 0.0, ("moved",)) for entry in moved]
 
 
-def _stored_points(store: PointsStore, entry: Entry, path: Path, task: Task) -> PointSet:
+def _stored_points(store: PointsStore, entry: Entry, place: Place, task: Task) -> PointSet:
     try:
         return store.read_item(entry.extra["part"], entry.item)
     except StoreError:
         # Damaged: the audio is as it was, or the entry would not hold.
-        return _points_of(path, task.settings)
+        return _points_of(place, task.settings)
 
 
 def _take_points(
     found: dict[str, PointSet], item: str, payload: Mapping[str, Any], task: Task
 ) -> tuple[dict[str, tuple[int, str]], dict[str, Any]]:
-    points = _points_of(Path(payload["path"]), task.settings)
+    points = _points_of(place_of(payload), task.settings)
     found[item] = points
     return {}, {"points": points.n_points, "seconds": points.duration}
 
@@ -186,6 +192,23 @@ def _placed(entry: Entry, part: str, outputs: dict[str, tuple[int, str]]) -> Ent
     return Entry(entry.item, entry.inputs, "done", outputs=outputs, extra={**entry.extra, "part": part})
 
 
+def _pass(task: Task) -> list[Receipt]:
+    """Do a step towards a dictionary that a whole corpus shares."""
+    return [_attempt(item, inputs, partial(_shared_step, item, payload, task)) for item, inputs, payload in task.items]
+
+
+def _shared_step(
+    source: str, payload: Mapping[str, Any], task: Task
+) -> tuple[dict[str, tuple[int, str]], dict[str, Any]]:
+    notes: list[str] = []
+    reader = ItemReader(task.run_folder, task.settings, _points_of)
+    if "sample" in payload:
+        make_start(source, payload, task.settings, reader)
+    else:
+        map_batch(payload, reader, _device(task, notes))
+    return {}, {"left_out": reader.left_out, "notes": notes}
+
+
 def _fit(task: Task) -> list[Receipt]:
     """Fit one source's dictionary, or take over the model that was given for it."""
     return [_attempt(item, inputs, partial(_fit_source, item, payload, task)) for item, inputs, payload in task.items]
@@ -194,25 +217,25 @@ def _fit(task: Task) -> list[Receipt]:
 def _fit_source(
     source: str, payload: Mapping[str, Any], task: Task
 ) -> tuple[dict[str, tuple[int, str]], dict[str, Any]]:
-    from inmf_flow.factorize import INMF
+    from inmf_flow.factorize import INMF, load_dictionary
     from inmf_flow.points import PointSet
 
     target = task.run_folder / "models" / f"{source}.safetensors"
     notes: list[str] = []
     left_out: dict[str, str] = {}
+    if "failed" in payload:
+        raise (AudioError if payload.get("lasting") else StoreError)(payload["failed"])
     if "model" in payload:
         model = INMF.load(payload["model"])
         used: list[str] = []
+    elif "dictionary" in payload:
+        model, used, left_out = load_dictionary(payload["dictionary"]).model(), payload["used"], payload["left_out"]
+        model.provenance = _provenance(source, used, payload, task)
     else:
         sets, used = _training_points(source, payload, task, notes, left_out)
-        options = task.settings["fit"]
+        options = {**task.settings["fit"], "device": _device(task, notes)}
         model = INMF(n_components=task.settings["components"][source], **options).fit(PointSet.end_to_end(sets))
-        model.provenance = {
-            "source": source,
-            "files": [Path(payload["items"][item]).name for item in used],
-            "transforms": [[choice["name"], choice["options"]] for choice in task.settings["transforms"]],
-            "sample_rate": task.settings["sample_rate"],
-        }
+        model.provenance = _provenance(source, used, payload, task)
     model.save(target)
     return describe_output(task.run_folder, target), {
         "items": used,
@@ -222,6 +245,26 @@ def _fit_source(
         "left_out": left_out,
         "notes": notes,
     }
+
+
+def _provenance(source: str, used: list[str], payload: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    return {
+        "source": source,
+        "files": [Path(payload["items"][item]).name for item in used],
+        "transforms": [[choice["name"], choice["options"]] for choice in task.settings["transforms"]],
+        "sample_rate": task.settings["sample_rate"],
+    }
+
+
+def _device(task: Task, notes: list[str]) -> str:
+    """Return where to fit: on the GPU that the stage asks for, if the worker that declares it has one."""
+    import torch
+
+    device = str(task.settings.get("device", "cpu"))
+    if device != "cpu" and not torch.cuda.is_available():
+        notes.append(f"the worker declares a GPU, but torch {torch.__version__} finds none: fitted without")
+        return "cpu"
+    return device
 
 
 def _training_points(
@@ -235,10 +278,10 @@ def _training_points(
     from inmf_flow.store import PointsStore
 
     sets, used = [], []
-    for item, path in payload["items"].items():
+    for item in payload["items"]:
         try:
             if payload["parts"] is None:
-                points = _points_of(Path(path), task.settings)
+                points = _points_of(place_of_item(payload, item), task.settings)
             elif item not in payload["parts"]:
                 continue
             else:
@@ -246,7 +289,7 @@ def _training_points(
                     points = PointsStore.open(task.run_folder / STORE).read_item(payload["parts"][item], item)
                 except StoreError as error:
                     notes.append(f"stored points were damaged and made again from the audio: {error}")
-                    points = _points_of(Path(path), task.settings)
+                    points = _points_of(place_of_item(payload, item), task.settings)
         except AudioError as error:
             left_out[item] = str(error)
             continue
@@ -289,21 +332,23 @@ def _separate_item(
     from inmf_flow.transform import get_transform
 
     settings = task.settings
+    path, start, stop = split_place(place_of(payload))
     result = separate_file(
-        payload["path"],
+        path,
         task.run_folder / "separated" / item,
         dictionary,
         [get_transform(choice["name"], **choice["options"]) for choice in settings["transforms"]],
         mask=parse_mask(settings["mask"]),
         max_iter=settings["max_iter"],
         sample_rate=settings["sample_rate"],
+        start=start,
+        stop=stop,
     )
     outputs = {}
     for path in result.outputs.values():
         outputs.update(describe_output(task.run_folder, path))
     own = result.sample_rate / 2
-    known = min(dictionary.max_frequency, (settings["sample_rate"] or result.sample_rate) / 2)
-    notes = []
+    known, notes = result.known, []
     if own > known * _EDGE:
         # The published mask does not promise that estimates add up to the mixture.
         paper = settings["mask"] == "paper"
@@ -329,12 +374,15 @@ def _evaluate_item(
 ) -> tuple[dict[str, tuple[int, str]], dict[str, Any]]:
     from inmf_flow.evaluate import evaluate_item
 
+    mixture, start, stop = split_place(place_of(payload))
     rows = evaluate_item(
         item,
         {source: Path(path) for source, path in payload["references"].items()},
         {source: task.run_folder / "separated" / item / f"{source}.wav" for source in payload["references"]},
-        Path(payload["mixture"]),
+        mixture,
         task.settings["metrics"],
+        start=start,
+        stop=stop,
     )
     numbers = [[_number(x) for x in (row.value, row.baseline, row.improvement)] for row in rows]
     return {}, {"rows": [[row.source, row.metric, *n] for row, n in zip(rows, numbers, strict=True)]}
@@ -356,6 +404,7 @@ def _report(task: Task) -> list[Receipt]:
 
 
 _STAGES: dict[str, Callable[[Task], list[Receipt]]] = {
+    PASS: _pass,
     "analyze": _analyze,
     "fit": _fit,
     "separate": _separate,

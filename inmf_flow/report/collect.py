@@ -61,6 +61,8 @@ class Item:
     references: Mapping[str, Path]
     duration: float | None
     sample_rate: int | None
+    start: float | None = None
+    stop: float | None = None
 
     @property
     def failed(self) -> bool:
@@ -230,6 +232,8 @@ def _item(folder: Path, name: str, record: Mapping[str, Any], notes: list[str]) 
         references=_paths(folder, record.get("references")),
         duration=_number(record.get("duration")),
         sample_rate=None if rate is None else int(rate),
+        start=_number(record.get("start")),
+        stop=_number(record.get("stop")),
     )
 
 

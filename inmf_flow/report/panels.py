@@ -87,12 +87,14 @@ def item_panels(item: Item, seconds: float) -> ItemPanels:
     recordings = _recordings(item)
     read: dict[int, Excerpt] = {}
     problems: dict[int, str] = {}
-    for index, (_, _, path) in enumerate(recordings):
+    for index, (kind, _, path) in enumerate(recordings):
         if path is None:
             problems[index] = "The run recorded no such file."
             continue
         try:
-            read[index] = read_excerpt(path, seconds)
+            # Estimates of a segment are files of their own.
+            limits = (None, None) if kind == "Estimate" else (item.start, item.stop)
+            read[index] = read_excerpt(path, seconds, *limits)
         except Exception as error:  # One file that cannot be read must not cost the reader the others.
             problems[index] = reason_of(error)
     # All pictures of an item have the first recording's frequency axis: the mixture's, if it can be read.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inmf_flow.audio import AudioReader, resample
+from inmf_flow.audio import open_audio, resample
 
 MAX_SECONDS = 30.0
 MIN_SECONDS = 3.0
@@ -66,18 +66,19 @@ class Player:
     note: str | None
 
 
-def read_excerpt(path: Path, seconds: float) -> Excerpt:
-    """Read the first seconds of a file without reading the rest.
+def read_excerpt(path: Path, seconds: float, start: float | None = None, stop: float | None = None) -> Excerpt:
+    """Read the first seconds of a file, or of a part of one, without reading the rest.
 
     Raises
     ------
     AudioError
         The file is missing, is not audio or holds NaN.
     """
-    with AudioReader(path) as reader:
+    with open_audio(path, None, start, stop) as reader:
+        total = reader.frames / reader.sample_rate
         wanted = max(1, math.ceil(seconds * min(reader.sample_rate, MAX_RATE)))
         audio = next(iter(reader.blocks(wanted)))
-        return Excerpt(np.asarray(audio, dtype=np.float32), reader.sample_rate, float(reader.info.duration))
+        return Excerpt(np.asarray(audio, dtype=np.float32), reader.sample_rate, total)
 
 
 def excerpt_seconds(samples_per_second: float, budget: float = 5e7) -> float:

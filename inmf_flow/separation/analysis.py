@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inmf_flow.audio import AudioReader
+from inmf_flow.audio import AudioReader, open_audio
 from inmf_flow.errors import ArgumentError, AudioError
 from inmf_flow.points import PointSet
 from inmf_flow.transform import Transform, analyze_in_blocks
@@ -16,8 +16,17 @@ from inmf_flow.transform import Transform, analyze_in_blocks
 _BLOCK_SECONDS = 60.0
 
 
-def analyze_file(path: Path | str, transforms: Sequence[Transform], sample_rate: int | None = None) -> PointSet:
-    """Return a file's points by one or several transforms on one clock, without what synthesis would need.
+def analyze_file(
+    path: Path | str,
+    transforms: Sequence[Transform],
+    sample_rate: int | None = None,
+    *,
+    start: float | None = None,
+    stop: float | None = None,
+) -> PointSet:
+    """Return the points of a file, or of a part of one, by one or several transforms on one clock.
+
+    What synthesis would need is left out.
 
     Parameters
     ----------
@@ -28,15 +37,19 @@ def analyze_file(path: Path | str, transforms: Sequence[Transform], sample_rate:
     sample_rate
         Hertz at which to analyse; the file's own by default. A file of a lower rate speaks only for the frequencies it
         has: points above its Nyquist frequency get weight 0.
+    start, stop
+        The part of the file to analyse, in seconds from the file's start; None stands for its start and its end. The
+        points' times count from ``start``.
 
     Raises
     ------
     AudioError
-        When the file cannot be read to its end, holds samples that are not finite, or none.
+        When the file cannot be read to its end, holds samples that are not finite, or none; when the part does not lie
+        in it.
     """
     if not transforms:
         raise ArgumentError("no transform is given", expected="at least one")
-    with AudioReader(path, sample_rate) as reader:
+    with open_audio(path, sample_rate, start, stop) as reader:
         native, rate = reader.info.sample_rate, reader.sample_rate
         joined: PointSet | None = None
         for transform in transforms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inmf_flow.audio import AudioReader, StreamResampler, WavWriter, fit_length
+from inmf_flow.audio import AudioReader, StreamResampler, WavWriter, audio_info, fit_length, open_audio
 from inmf_flow.separation.dictionary import Dictionary
 from inmf_flow.separation.masks import Mask
 from inmf_flow.separation.supervised import BLOCK_SECONDS, TransformChoice, as_transforms, separate_blocks
@@ -48,6 +49,8 @@ def separate_file(
     max_iter: int = 100,
     sample_rate: int | None = None,
     block_seconds: float = BLOCK_SECONDS,
+    start: float | None = None,
+    stop: float | None = None,
 ) -> SeparatedFile:
     """Separate an audio file and write ``folder/SOURCE.wav`` for each source.
 
@@ -62,15 +65,19 @@ def separate_file(
     sample_rate
         Hertz at which to analyse; the file's own by default. Outputs have the file's rate, channels and length; the
         band that analysis does not see is shared equally, so that estimates still add up.
+    start, stop
+        The part of the file to separate, in seconds from the file's start; None stands for its start and its end.
+        Estimates of parts that meet, laid end to end, have every sample of the file once.
 
     Raises
     ------
     AudioError
-        When the file cannot be read to its end, or holds samples that are not finite.
+        When the file cannot be read to its end, or holds samples that are not finite; when the part does not lie in it.
     """
     mask = mask or Mask()
     with ExitStack() as stack:
-        reader = stack.enter_context(AudioReader(mixture, sample_rate))
+        begin, lead = _common_begin(mixture, start, sample_rate)
+        reader = stack.enter_context(open_audio(mixture, sample_rate, begin, stop))
         info = reader.info
         outputs = {name: Path(folder) / f"{name}.wav" for name in dictionary.names}
         writers = {
@@ -85,12 +92,13 @@ def separate_file(
                 reader.blocks(size), reader.sample_rate, dictionary, transform, mask, max_iter, block_seconds
             )
         if reader.sample_rate != info.sample_rate:
-            native = stack.enter_context(AudioReader(mixture))
+            native = stack.enter_context(open_audio(mixture, None, start, stop))
             ready = _Queue(
                 _resampled(estimates, reader.sample_rate, info.sample_rate, info.channels),
                 dictionary.names,
                 info.channels,
             )
+            ready.take(lead)
             estimates = _at_native_rate(ready, native, share_rest=not mask.paper)
         frames = 0
         for piece in estimates:
@@ -99,6 +107,19 @@ def separate_file(
             frames += next(iter(piece.values())).shape[-1]
         known = dictionary.known_band(as_transforms(transform), int(reader.sample_rate))
     return SeparatedFile(outputs, info.sample_rate, info.channels, frames, known)
+
+
+def _common_begin(mixture: Path | str, start: float | None, sample_rate: int | None) -> tuple[float | None, int]:
+    """Return where analysis of a part is to begin, and how many of the mixture's samples that is before the part.
+
+    Its first sample is one of both rates: otherwise estimates would be up to a sample of the analysis's rate early.
+    """
+    if start is None or sample_rate is None:
+        return start, 0
+    rate = audio_info(mixture).sample_rate
+    first = round(start * rate)
+    lead = first % (rate // math.gcd(rate, int(sample_rate)))
+    return (first - lead) / rate, lead
 
 
 def _at_native_rate(ready: _Queue, native: AudioReader, share_rest: bool) -> Iterator[dict[str, NDArray[Any]]]:

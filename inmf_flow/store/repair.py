@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inmf_flow.errors import StoreError
-from inmf_flow.files import TEMPORARY_MARK, exclusive_write, fsync_folder
+from inmf_flow.files import TEMPORARY_MARK, digest_file, exclusive_write, fsync_folder
 from inmf_flow.store.layout import (
     ATTRIBUTE,
     GROUP_FILE,
@@ -114,24 +114,27 @@ def repair_store(path: Path | str, *, dry_run: bool = False) -> StoreRepair:
         Nothing was removed then, but where the last is found out half-way.
     """
     root = Path(path)
-    records = _sound_records(root)
-    _check_ours(root, bool(records))
-    with _nobody_writing(root, dry_run) as missing:
-        repair = _survey(root, missing)
-        if not dry_run:
-            try:
+    try:
+        _check_ours(root, bool(_sound_records(root)))
+        with _nobody_writing(root, dry_run) as missing:
+            repair = _survey(root, missing)
+            if not dry_run:
                 _carry_out(root, repair)
-            except OSError as error:
-                raise StoreError(f"the store cannot be repaired ({error.strerror or error})", where=root) from error
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"the store cannot be repaired ({error.strerror or error})", where=root) from error
     return repair
 
 
 def _sound_records(root: Path) -> dict[str, PartRecord]:
     """Return the records that hold; one of a newer inmf_flow is an error, since it says nothing of damage."""
     records: dict[str, PartRecord] = {}
-    for path in sorted((root / MANIFEST).glob(f"*{RECORD_SUFFIX}")):
-        part = path.name.removesuffix(RECORD_SUFFIX)
-        if not is_safe_name(part):
+    # Not `glob`, for which a folder that cannot be listed is an empty one.
+    names = os.listdir(root / MANIFEST) if (root / MANIFEST).is_dir() else []
+    for name in sorted(names):
+        part = name.removesuffix(RECORD_SUFFIX)
+        if part == name or not is_safe_name(part):
             continue
         try:
             record = read_record(root, part)
@@ -180,14 +183,11 @@ def _nobody_writing(root: Path, dry_run: bool) -> Iterator[list[str]]:
         # Without them nobody can write.
         yield missing
         return
-    try:
-        for name in (MANIFEST, PARTS):
-            (root / name).mkdir(exist_ok=True)
-        for path, content in _groups(root).items():
-            if not path.exists():
-                exclusive_write(path, content)
-    except OSError as error:
-        raise StoreError(f"the store cannot be repaired ({error.strerror})", where=root) from error
+    for name in (MANIFEST, PARTS):
+        (root / name).mkdir(exist_ok=True)
+    for path, content in _groups(root).items():
+        if not path.exists():
+            exclusive_write(path, content)
     with ExitStack() as stack:
         try:
             alone = stack.enter_context(sweeping(root))
@@ -218,11 +218,16 @@ def _survey(root: Path, missing: list[str]) -> StoreRepair:
             left.append(problem)
     lost: dict[str, list[StoreProblem]] = {}
     for part, problems in by_part.items():
-        strays = _strays(root, part, problems)
+        record = _record(root, part)
+        folder = f"{PARTS}/{part}/"
+        own = {f"{folder}{name}" for name in record.files} if record is not None else set()
+        strays = {problem.file for problem in problems if problem.file.startswith(folder)} - own
         if any(_may_pass(root / problem.file) for problem in problems if problem.file):
             left += problems
-        elif len(strays) == len(problems):
-            removed |= set(strays)
+        elif record is not None and _is_whole(root, record):
+            # Whole at the second look: either files were added, or reading failed once.
+            removed |= strays
+            left += [problem for problem in problems if problem.file not in strays]
         else:
             lost[part] = problems
     kept = {record.part: record for record in _sound_records(root).values() if record.part not in lost}
@@ -243,16 +248,23 @@ def _leftovers(root: Path) -> Iterator[Path]:
         yield from folder.glob(f"{TEMPORARY_MARK}*")
 
 
-def _strays(root: Path, part: str, problems: list[StoreProblem]) -> list[str]:
-    """Return the files among a recorded part's problems that its record does not name."""
+def _record(root: Path, part: str) -> PartRecord | None:
     try:
-        record = read_record(root, part)
+        return read_record(root, part)
     except StoreError:
-        return []
-    if record is None:
-        return []
-    own = {f"{PARTS}/{part}/{name}" for name in record.files}
-    return [problem.file for problem in problems if problem.file and problem.file not in own]
+        return None
+
+
+def _is_whole(root: Path, record: PartRecord) -> bool:
+    """Return whether every file of a part is as it was written."""
+    paths = {root / PARTS / record.part / name: known for name, known in record.files.items()}
+    try:
+        return all(
+            not path.is_symlink() and path.stat().st_size == size and digest_file(path) == digest
+            for path, (size, digest) in paths.items()
+        )
+    except OSError:
+        return False
 
 
 def _may_pass(path: Path) -> bool:
@@ -269,12 +281,9 @@ def _may_pass(path: Path) -> bool:
 
 def _items(root: Path, part: str) -> list[tuple[str, str]]:
     """Return the ids and keys of a damaged part's items from its record, or else from its item table."""
-    try:
-        record = read_record(root, part)
-        if record is not None:
-            return [(item.id, item.key) for item in record.items]
-    except StoreError:
-        pass
+    record = _record(root, part)
+    if record is not None:
+        return [(item.id, item.key) for item in record.items]
     try:
         table = json.loads((root / PARTS / part / GROUP_FILE).read_bytes())["attributes"][ATTRIBUTE]["items"]
         return [(str(entry["id"]), str(entry["key"])) for entry in table]

@@ -62,14 +62,21 @@ def test_a_dry_run_before_the_first_writes_nothing(fresh: Any) -> None:
     assert len([line for line in lines if line.startswith("  ")]) == 13
 
 
-def test_a_dry_run_without_why_gives_the_counts_alone(fresh: Any) -> None:
-    assert fresh.run("--dry-run").out.splitlines() == [
+def test_a_dry_run_without_why_gives_counts_and_cost_alone(fresh: Any) -> None:
+    lines = fresh.run("--dry-run", "--workers", 3).out.splitlines()
+    assert lines[:5] == [
         "analyze: 4 of 4 to do",
         "fit: 2 of 2 to do",
         "separate: 3 of 3 to do",
         "evaluate: 3 of 3 to do",
         "report: 1 of 1 to do",
     ]
+    analyze, fit, separate, store, whole = lines[5:]
+    assert re.fullmatch(r"analyze: \d+ s of audio in 2 tasks, \S+ thousand points, about .* a worker", analyze)
+    assert re.fullmatch(r"fit: \d+ s of audio in 2 tasks, \S+ thousand points, about .* a worker", fit)
+    assert re.fullmatch(r"separate: \d+ s of audio in 1 task, about .* of one core, \d+ MB a worker", separate)
+    assert re.fullmatch(r"points store: about \S+ .B in \d+ files", store)
+    assert re.fullmatch(r"in all about \d+ s on 3 workers, by a trial of a few seconds of audio", whole)
 
 
 def test_a_dry_run_after_a_change_says_the_reasons_and_touches_nothing(project: Any) -> None:

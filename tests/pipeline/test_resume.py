@@ -275,10 +275,10 @@ def test_a_passing_fault_of_a_training_file_gives_no_model_without_it(
     analyze = separation.analyze_file
     broken = [fresh.folder / "male/b.wav"]
 
-    def flaky(path: Path, *rest: Any) -> Any:
+    def flaky(path: Path, *rest: Any, **limits: Any) -> Any:
         if path in broken:
             raise OSError(5, "Input/output error")
-        return analyze(path, *rest)
+        return analyze(path, *rest, **limits)
 
     monkeypatch.setattr(separation, "analyze_file", flaky)
     settings = {

@@ -1,6 +1,6 @@
 """The pipeline file: YAML read safely, validated whole, and described for editors."""
 
-from inmf_flow.pipeline.config.kinds import Choice
+from inmf_flow.pipeline.config.kinds import Choice, ManifestEntry
 from inmf_flow.pipeline.config.models import (
     Cluster,
     Corpus,
@@ -8,6 +8,7 @@ from inmf_flow.pipeline.config.models import (
     Fit,
     Pipeline,
     Report,
+    Segments,
     Separate,
     Source,
 )
@@ -21,10 +22,12 @@ __all__ = [
     "Corpus",
     "Evaluate",
     "Fit",
+    "ManifestEntry",
     "Pipeline",
     "PipelineFileError",
     "Problem",
     "Report",
+    "Segments",
     "Separate",
     "Source",
     "load_pipeline",

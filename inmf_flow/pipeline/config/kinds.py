@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import string
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, NoReturn, TypeGuard
 
 from pydantic import (
@@ -16,14 +16,18 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PlainSerializer,
     PlainValidator,
     Strict,
+    Tag,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from inmf_flow.corpus import is_manifest
 from inmf_flow.errors import InmfError
 from inmf_flow.names import NAME_RULE, is_name
 from inmf_flow.pipeline.config.problems import nearest, one_of, spell
@@ -32,6 +36,9 @@ from inmf_flow.registry import parse_spec
 MASKS = ("default", "paper")
 # What separation takes: powers beyond it leave single precision.
 _MAX_EXPONENT = 100
+
+# Marks in the paths of pydantic's errors: which kind of entry was read. No text of a pipeline holds a null byte.
+TEXT_ENTRY, MANIFEST_ENTRY = "\0text", "\0manifest"
 
 MAX_TRANSFORMS = 64
 MAX_NAMES = 256
@@ -94,7 +101,19 @@ def _listed(value: object) -> object:
     """Let one value stand for a list of one; a list becomes a tuple."""
     if isinstance(value, str | os.PathLike):
         return (os.fspath(value),)
+    if isinstance(value, Mapping | ManifestEntry):
+        return (value,)
     return tuple(value) if isinstance(value, list) else value
+
+
+def _manifest(value: str) -> str:
+    if not is_manifest(_text(value)):
+        fail("the path of a manifest, which ends in .jsonl or .csv")
+    return value
+
+
+def _entry(value: object) -> str:
+    return MANIFEST_ENTRY if isinstance(value, Mapping | ManifestEntry) else TEXT_ENTRY
 
 
 def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -198,7 +217,36 @@ _LIST_OF_TEXT = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 
 Text = Annotated[_Raw, AfterValidator(_text), WithJsonSchema(_TEXT)]
 FilePath = Annotated[Text, BeforeValidator(lambda v: os.fspath(v) if isinstance(v, os.PathLike) else v)]
 Name = Annotated[_Raw, AfterValidator(_name), WithJsonSchema(_TEXT)]
-Texts = Annotated[tuple[Text, ...], Field(min_length=1), BeforeValidator(_listed), WithJsonSchema(_LIST_OF_TEXT)]
+
+
+class ManifestEntry(Section):
+    """A file that lists recordings, and where their paths may lead."""
+
+    manifest: Annotated[FilePath, AfterValidator(_manifest)] = Field(
+        description="A .jsonl or .csv file that lists recordings."
+    )
+    root: FilePath | None = Field(
+        default=None, description="The folder that its paths must not leave; null: the manifest's own."
+    )
+    allow_outside: Annotated[bool, Strict()] = Field(default=False, description="Whether its paths may lead anywhere.")
+
+    @model_validator(mode="after")
+    def _is_bounded_or_not(self) -> ManifestEntry:
+        if self.allow_outside and self.root is not None:
+            raise ValueError("'root' has no meaning where 'allow_outside' is true, expected only one of them")
+        return self
+
+
+_ENTRY_SCHEMAS = [_TEXT, ManifestEntry.model_json_schema()]
+_Entry = Annotated[
+    Annotated[Text, Tag(TEXT_ENTRY)] | Annotated[ManifestEntry, Tag(MANIFEST_ENTRY)], Discriminator(_entry)
+]
+Recordings = Annotated[
+    tuple[_Entry, ...],
+    Field(min_length=1),
+    BeforeValidator(_listed),
+    WithJsonSchema({"anyOf": [*_ENTRY_SCHEMAS, {"type": "array", "items": {"anyOf": _ENTRY_SCHEMAS}, "minItems": 1}]}),
+]
 Names = Annotated[
     tuple[Text, ...],
     Field(min_length=1, max_length=MAX_NAMES),

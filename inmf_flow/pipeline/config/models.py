@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from inmf_flow.pipeline.config.kinds import (
     MAX_TRANSFORMS,
@@ -23,19 +23,43 @@ from inmf_flow.pipeline.config.kinds import (
     Name,
     Names,
     Real,
+    Recordings,
     References,
     Scheduler,
     Section,
-    Texts,
+    Text,
     TransformChoice,
     Whole,
 )
+
+Amounts = dict[Text, Annotated[Real, Field(gt=0)]]
+"""How much of each of Dask's abstract resources a task takes."""
+
+
+class Segments(Section):
+    """How recordings that are longer than a segment are cut into items of their own."""
+
+    seconds: Real = Field(ge=1, description="The most that a segment lasts.")
+    overlap: Real = Field(
+        default=0.0, ge=0, description="Seconds that consecutive segments share, at most half of `seconds`."
+    )
+
+    @model_validator(mode="after")
+    def _overlaps_no_further_than_its_neighbour(self) -> Segments:
+        if self.overlap > self.seconds / 2:
+            raise ValueError(f"'overlap' is {self.overlap:g}, expected at most {self.seconds / 2:g}, half of 'seconds'")
+        return self
 
 
 class Corpus(Section):
     """Which recordings are to be separated."""
 
-    mixtures: Texts = Field(description="Files to separate: a path or glob pattern, or a list of them.")
+    mixtures: Recordings = Field(
+        description="Files to separate: a path, folder, glob pattern or manifest, or a list of them."
+    )
+    segments: Segments | None = Field(
+        default=None, description="How long recordings are cut into items of their own; null: they are not."
+    )
     sample_rate: Annotated[Whole, Field(ge=100, le=768_000)] | None = Field(
         default=None,
         description="Rate in hertz to which audio is resampled for analysis; null keeps each file's own.",
@@ -45,8 +69,9 @@ class Corpus(Section):
 class Source(Section):
     """One source: audio to learn it from, or a model learned before."""
 
-    audio: Texts | None = Field(
-        default=None, description="Recordings of this source alone: a path or glob pattern, or a list."
+    audio: Recordings | None = Field(
+        default=None,
+        description="Recordings of this source alone: a path, folder, glob pattern or manifest, or a list of them.",
     )
     components: Whole = Field(
         default=20, ge=1, le=4096, description="Number of spectral templates to learn from the audio."
@@ -54,6 +79,10 @@ class Source(Section):
     model: FilePath | None = Field(
         default=None, description="A fitted model (.safetensors) to use instead of learning from audio."
     )
+
+
+# Updates of a mixture's activations where the pipeline does not say.
+_UPDATES = {"default": 100, "fast": 30}
 
 
 class Fit(Section):
@@ -81,8 +110,20 @@ class Fit(Section):
         description="mu: multiplicative updates; warm: networks from what mu finds; rprop: the paper's; null: "
         "the field's own choice.",
     )
+    learn: Literal["auto", "joint", "passes", "online"] = Field(
+        default="auto",
+        description="joint: a source's recordings in one piece, in one worker's memory; passes: batch by batch on all "
+        "workers, as often as `passes` says; online: batch after batch, templates changing after each; auto: joint up "
+        "to 50 million points.",
+    )
+    passes: Annotated[Whole, Field(ge=1, le=9999)] = Field(
+        default=50, description="Most passes over a corpus that is learned batch by batch."
+    )
+    forgetting: Real = Field(
+        default=1.0, ge=0, le=1, description="What earlier batches count at each batch of online learning."
+    )
     max_iter: Annotated[Whole, Field(ge=1)] | None = Field(
-        default=None, description="Most iterations of a fit; null: the optimizer's own choice."
+        default=None, description="Most iterations of a joint fit; null: the optimizer's own choice."
     )
     tol: Real = Field(
         default=1e-5,
@@ -137,6 +178,11 @@ class Separate(Section):
         default="default", description="How many updates a mixture gets where max_iter is null: default 100, fast 30."
     )
 
+    @property
+    def updates(self) -> int:
+        """Updates of a mixture's activations."""
+        return self.max_iter or _UPDATES[self.quality]
+
 
 class Evaluate(Section):
     """How separated audio is scored."""
@@ -153,6 +199,26 @@ class Report(Section):
     items: Whole = Field(default=20, ge=0, description="Most mixtures shown with pictures and players.")
 
 
+class Resources(Section):
+    """What a worker must declare to be given tasks of a stage; stages that are not named go to any worker."""
+
+    analyze: Amounts = Field(default={}, description="For an analysis, such as {MEMORY: 8e9}.")
+    fit: Amounts = Field(default={}, description="For a fit, such as {GPU: 1}.")
+    separate: Amounts = Field(default={}, description="For a batch of separations.")
+    evaluate: Amounts = Field(default={}, description="For a batch of scores.")
+    report: Amounts = Field(default={}, description="For the report page.")
+
+
+class Tls(Section):
+    """Certificates to talk to a scheduler with."""
+
+    ca: FilePath = Field(description="PEM file of the authority that signed everybody's certificates.")
+    cert: FilePath = Field(description="PEM file of the certificate to show.")
+    key: FilePath | None = Field(
+        default=None, description="PEM file of the certificate's private key; null: it is in `cert`."
+    )
+
+
 class Cluster(Section):
     """Where the work runs."""
 
@@ -162,6 +228,26 @@ class Cluster(Section):
     workers: Annotated[Whole, Field(ge=1, le=65_536)] | None = Field(
         default=None, description="Number of worker processes of a local cluster; null: one a core."
     )
+    gpus: Annotated[Whole, Field(ge=1, le=1024)] | Literal["all"] | None = Field(
+        default=None,
+        description="GPUs of this machine to start a worker of a local cluster for, each with the resource GPU: 1.",
+    )
+    resources: Annotated[Resources, BeforeValidator(lambda value: {} if value is None else value)] = Field(
+        default=Resources(), description="What the workers of a stage must declare: {fit: {GPU: 1}}."
+    )
+    tls: Tls | None = Field(
+        default=None, description="Certificates for a scheduler at tls://...; null: those of Dask's own settings."
+    )
+
+    @model_validator(mode="after")
+    def _fits_its_scheduler(self) -> Cluster:
+        if self.gpus is not None and self.scheduler != "local":
+            raise ValueError(
+                "'gpus' is for a local cluster; elsewhere start GPU workers with `dask worker --resources GPU=1`"
+            )
+        if self.tls is not None and self.scheduler.startswith("tcp://"):
+            raise ValueError("'tls' is given, but the scheduler's address is tcp://, expected tls://")
+        return self
 
 
 def _empty_if_null(value: object) -> object:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from inmf_flow.pipeline.config.kinds import EXPECTED
+from inmf_flow.pipeline.config.kinds import EXPECTED, MANIFEST_ENTRY, TEXT_ENTRY
 from inmf_flow.pipeline.config.problems import Finding, Path, dotted, nearest, spell
 
 MAX_ERRORS = 1000
@@ -36,7 +36,9 @@ def findings_of(
     """
     schema = _schema_of(model)
     # Thousands of misspelt keys are not a person's: looking for their nearest matches would take minutes.
-    details = error.errors(include_url=False)[:MAX_ERRORS]
+    details: list[dict[str, Any]] = [dict(each) for each in error.errors(include_url=False)[:MAX_ERRORS]]
+    for each in details:
+        each["loc"] = _as_given(each["loc"], data)
     unknown = [str(each["loc"][-1]) for each in details if each["type"] == "extra_forbidden"]
     inner = {each["loc"][:length] for each in details for length in range(len(each["loc"]))}
     found: dict[tuple[Path, bool], Finding] = {}
@@ -97,7 +99,7 @@ def _got(data: Any, path: Path, full: Path, texts: Mapping[Path, str], expected:
 
 def _unknown_key(path: Path, at: Path, schema: _Schema) -> str:
     name, inside = path[-1], dotted((*at, *path[:-1]))
-    known = list((_at(schema, path[:-1]) or {}).get("properties", {}))
+    known = _keys_at(schema, path[:-1])
     near = nearest(name, known)
     where = f" in {inside}" if inside else ""
     expected = f", expected {_one_of(known)}" if known and not near else ""
@@ -111,8 +113,22 @@ def _one_of(names: Iterable[object]) -> str:
 
 def _misspelt(missing: str, unknown: list[str], schema: _Schema, parent: Path) -> bool:
     """Return whether an unknown key is the missing one, misspelt, so that one message is enough."""
-    known = (_at(schema, parent) or {}).get("properties", {})
+    known = _keys_at(schema, parent)
     return any(f"{missing!r}?" in nearest(name, known) for name in unknown)
+
+
+def _as_given(location: Path, data: Any) -> Path:
+    """Leave out of pydantic's path which kind of entry was read, and the list of one that one entry stands for."""
+    path: list[str | int] = []
+    for part in location:
+        if part in (TEXT_ENTRY, MANIFEST_ENTRY) or (isinstance(part, int) and isinstance(data, Mapping)):
+            continue
+        path.append(part)
+        try:
+            data = data[part]
+        except (LookupError, TypeError):
+            data = None
+    return tuple(path)
 
 
 def _in_data(location: Path, data: Any) -> Path:
@@ -147,6 +163,12 @@ def _at(schema: _Schema, path: Path) -> _Schema | None:
         children = [child for each in found for child in _children(each, part)]
         found = [_resolved(child, schema) for child in children]
     return found[0] if found else None
+
+
+def _keys_at(schema: _Schema, path: Path) -> list[str]:
+    """Return the keys that a mapping at a path may have."""
+    found = _at(schema, path) or {}
+    return [key for each in (found, *found.get("anyOf", ())) for key in each.get("properties", ())]
 
 
 def _children(schema: _Schema, part: str | int) -> list[_Schema]:
@@ -205,6 +227,8 @@ def _alternatives(schema: _Schema) -> list[str]:
 
 def _either(names: Iterable[str]) -> str:
     distinct = list(dict.fromkeys(names))
+    if len(distinct) > 2 and distinct[-1].startswith(items := f"a list of {_either(distinct[:-1])}"):
+        distinct[-1] = f"a list of these{distinct[-1].removeprefix(items)}"
     return " or ".join(filter(None, (", ".join(distinct[:-1]), *distinct[-1:])))
 
 

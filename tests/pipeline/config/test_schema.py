@@ -136,3 +136,19 @@ def test_plugins_with_nested_or_strange_configs_are_in_it() -> None:
     text = json.dumps(schema["properties"]["transforms"])
     assert "#/$defs/transform.nested.Inner" in text
     assert '"strange"' in text
+
+
+@pytest.mark.parametrize(
+    ("mixtures", "right"),
+    [
+        ({"manifest": "a.csv"}, True),
+        (["a.wav", {"manifest": "a.csv", "root": None}], True),
+        ({"root": "x"}, False),
+        ([], False),
+        ([3], False),
+        ({"manifest": "a.csv", "more": 1}, False),
+    ],
+)
+def test_manifests_are_entries_of_a_corpus(mixtures: object, right: bool) -> None:
+    schema = pipeline_schema()
+    assert accepts(schema["properties"]["corpus"], {"mixtures": mixtures}, schema) == right

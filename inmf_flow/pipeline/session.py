@@ -1,0 +1,107 @@
+"""A run on a cluster: connected when there is work, checked at once, then given the tasks of one stage at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+from inmf_flow.pipeline.cluster import Certificates, dashboard_link, open_client
+from inmf_flow.pipeline.config import Pipeline
+from inmf_flow.pipeline.dispatch import dispatch
+from inmf_flow.pipeline.local import GPU
+from inmf_flow.pipeline.tasks import Receipt, Task
+from inmf_flow.pipeline.versions import check_scheduler, software_here, used_plugins
+from inmf_flow.pipeline.workers import Workers
+
+
+class Session:
+    """Where the tasks of a run go; nothing is started before `open` or the first task.
+
+    Parameters
+    ----------
+    pipeline
+        Says what cluster, what certificates, and what resources each stage asks for.
+    scheduler, workers
+        In place of the pipeline's, or the same.
+    tell
+        Called with the name of an event and what belongs to it.
+    """
+
+    def __init__(self, pipeline: Pipeline, scheduler: str, workers: int | None, tell: Callable[..., None]) -> None:
+        self._pipeline = pipeline
+        self._scheduler = scheduler
+        self._count = workers
+        self._tell = tell
+        self._stack = ExitStack()
+        self._client: Any = None
+        self._workers: Workers | None = None
+        self._remarks: list[str] = []
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def dashboard(self) -> str | None:
+        """The address of Dask's dashboard, where there is one."""
+        return dashboard_link(self._client) if self._client is not None else None
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks on what runs on the cluster."""
+        joined = self._workers.notes if self._workers is not None else []
+        return list(dict.fromkeys([*self._remarks, *joined]))
+
+    def open(self, stages: Iterable[str]) -> None:
+        """Connect, unless that is done, and check whether stages can be worked on.
+
+        Raises
+        ------
+        ClusterError
+            When the cluster cannot be reached, is not safe to use, has other software than this process, or has no
+            worker with the resources that a stage asks for.
+        """
+        workers = self._connected()[1]
+        for stage in stages:
+            workers.check_resources(stage, self._resources(stage))
+
+    def run(self, stage: str, tasks: Sequence[Task]) -> Iterator[list[Receipt]]:
+        """Run a stage's tasks and yield their receipts as they come (see `dispatch`)."""
+        if not tasks:
+            return
+        client, workers = self._connected()
+        workers.look()
+        resources = self._resources(stage)
+        workers.check_resources(stage, resources)
+        yield from dispatch(client, tasks, workers=workers, resources=resources)
+
+    def _connected(self) -> tuple[Any, Workers]:
+        if self._workers is None:
+            opened = open_client(
+                self._scheduler, self._count, gpus=self._pipeline.cluster.gpus, tls=self._certificates()
+            )
+            self._client = self._stack.enter_context(opened)
+            stages = self._pipeline.cluster.resources.model_dump().values()
+            if self._pipeline.cluster.gpus is not None and not any(GPU in amounts for amounts in stages):
+                self._remarks.append("cluster.gpus: no stage asks for them, such as resources: {fit: {GPU: 1}}")
+            # The processes of a local cluster are this program's own.
+            expected = None if self._scheduler == "local" else software_here(used_plugins(self._pipeline))
+            if expected is not None:
+                self._remarks += check_scheduler(self._client, expected)
+            self._workers = Workers(self._client, expected, self._tell)
+        return self._client, self._workers
+
+    def _certificates(self) -> Certificates | None:
+        tls, resolve = self._pipeline.cluster.tls, self._pipeline.resolve
+        if tls is None:
+            return None
+        return Certificates(resolve(tls.ca), resolve(tls.cert), None if tls.key is None else resolve(tls.key))
+
+    def _resources(self, stage: str) -> dict[str, float]:
+        return dict(getattr(self._pipeline.cluster.resources, stage))
