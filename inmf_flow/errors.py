@@ -87,6 +87,10 @@ class AudioNotFoundError(AudioError, FileNotFoundError):
     """An audio file is not there."""
 
 
+class AudioUnreachableError(AudioError, OSError):
+    """An audio file cannot be opened for a reason that may pass: its disk, the network, permissions."""
+
+
 class OutputError(InmfError, OSError):
     """A file cannot be written: no space, no permission."""
 

@@ -79,12 +79,18 @@ def exclusive_write(path: Path | str, content: bytes | str) -> bool:
         except OSError:
             # A file system without hard links: then the name appears first, and readers rely on a checksum.
             try:
-                with path.open("xb") as stream:
+                stream = path.open("xb")
+            except FileExistsError:
+                return False
+            try:
+                with stream:
                     stream.write(data)
                     stream.flush()
                     os.fsync(stream.fileno())
-            except FileExistsError:
-                return False
+            except BaseException:
+                with suppress(OSError):
+                    path.unlink()
+                raise
         fsync_folder(path.parent)
         return True
     finally:

@@ -61,6 +61,7 @@ def test_every_class_is_documented_and_caught_as_ours(cls: type[InmfError]) -> N
         ("ArgumentError", ValueError),
         ("AudioError", ValueError),
         ("AudioNotFoundError", FileNotFoundError),
+        ("AudioUnreachableError", OSError),
         ("ClusterError", RuntimeError),
         ("ConfigError", ValueError),
         ("ModelFileError", ValueError),

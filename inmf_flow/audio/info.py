@@ -12,7 +12,7 @@ from typing import Any
 import soundfile
 
 from inmf_flow.audio.headers import promised_bytes
-from inmf_flow.errors import AudioError, AudioNotFoundError
+from inmf_flow.errors import AudioError, AudioNotFoundError, AudioUnreachableError
 
 # Without MATLAB's .mat (seldom audio), Sound Designer II (its header is in a resource fork) and headerless
 # formats (.raw, .vox, .gsm, .ul, .al: rate and encoding would be guesses).
@@ -43,6 +43,8 @@ AUDIO_SUFFIXES = frozenset(
 _LENGTH_SLACK = {"MP3": math.inf, "OGG": 0.1}
 # What libsndfile reports where the header does not know the length.
 _UNKNOWN_FRAMES = 1 << 62
+# One damaged byte can turn a second into hours, all of which would be resampled and analysed.
+_LOWEST_RATE = 100
 _CONVERT = "Convert it to WAV or FLAC."
 
 
@@ -152,13 +154,13 @@ def _check_path(path: Path) -> None:
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
         raise AudioNotFoundError("there is no such audio file", where=path) from None
     except OSError as error:
-        raise AudioError("the audio file cannot be reached", where=path, got=error.strerror) from None
+        raise AudioUnreachableError("the audio file cannot be reached", where=path, got=error.strerror) from None
     if stat.S_ISDIR(mode):
         raise AudioError("a folder is not an audio file", where=path, expected="a file")
     if not stat.S_ISREG(mode):
         raise AudioError("a pipe, socket or device is not an audio file", where=path, expected="a regular file")
     if not os.access(path, os.R_OK):
-        raise AudioError("the audio file cannot be read", where=path, got="permission denied")
+        raise AudioUnreachableError("the audio file cannot be read", where=path, got="permission denied")
     if path.stat().st_size == 0:
         raise AudioError("the audio file is empty", where=path, got="0 bytes")
     if path.suffix.lower() == ".raw":
@@ -171,12 +173,12 @@ def _headerless(path: Path) -> AudioError:
 
 def _describe(stream: Any, path: Path) -> AudioInfo:
     rate, channels, frames = int(stream.samplerate), int(stream.channels), int(stream.frames)
-    if rate < 1 or channels < 1:
+    if rate < _LOWEST_RATE or channels < 1:
         raise AudioError(
             "the header is wrong",
             where=path,
             got=f"{rate} Hz and {channels} channels",
-            expected="at least 1 of each",
+            expected=f"at least {_LOWEST_RATE} Hz and 1 channel",
         )
     _check_promise(path, frames)
     if frames >= _UNKNOWN_FRAMES:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inmf_flow.errors import AudioError, StoreError
+from inmf_flow.errors import AudioError, AudioUnreachableError, StoreError
 from inmf_flow.files import atomic_write, digest_bytes, digest_file
 from inmf_flow.pipeline.places import Place
 from inmf_flow.pipeline.tidy import STORE
@@ -62,6 +62,8 @@ class ItemReader:
                     pass
             points: PointSet = self._analyze(place, self._settings)
             return points
+        except AudioUnreachableError:
+            raise
         except AudioError as error:
             self.left_out[item] = str(error)
             return None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from inmf_flow.errors import (
     ArgumentError,
     AudioError,
+    AudioUnreachableError,
     InmfError,
     ModelFileError,
     OutputError,
@@ -108,8 +109,10 @@ def _attempt(
     item: str,
     inputs: Mapping[str, str],
     work: Callable[[], tuple[dict[str, tuple[int, str]], dict[str, Any]]],
+    *,
+    retry: bool = False,
 ) -> Receipt:
-    """Run one item's work and turn whatever happens into an entry."""
+    """Run one item's work and turn whatever happens into an entry; ``retry``: every failure may pass."""
     begin = time.perf_counter()
     try:
         outputs, extra = work()
@@ -118,7 +121,7 @@ def _attempt(
         raise
     except InmfError as error:
         # A plugin's author mends it without telling us: its version may still be the same.
-        transient = isinstance(error, StoreError | OutputError | PluginError)
+        transient = retry or isinstance(error, StoreError | OutputError | PluginError | AudioUnreachableError)
         entry = Entry(item, inputs, "failed", str(error), transient=transient)
     except (OSError, MemoryError) as error:
         entry = Entry(item, inputs, "failed", f"{type(error).__name__}: {error}", transient=True)
@@ -290,6 +293,8 @@ def _training_points(
                 except StoreError as error:
                     notes.append(f"stored points were damaged and made again from the audio: {error}")
                     points = _points_of(place_of_item(payload, item), task.settings)
+        except AudioUnreachableError:
+            raise
         except AudioError as error:
             left_out[item] = str(error)
             continue
@@ -400,7 +405,8 @@ def _report(task: Task) -> list[Receipt]:
     def work() -> tuple[dict[str, tuple[int, str]], dict[str, Any]]:
         return describe_output(task.run_folder, write_report(task.run_folder, task.settings["items"])), {}
 
-    return [_attempt(item, inputs, work) for item, inputs, _ in task.items]
+    # The page is made of the run's own files: what cannot be read is the disk's fault, and not theirs.
+    return [_attempt(item, inputs, work, retry=True) for item, inputs, _ in task.items]
 
 
 _STAGES: dict[str, Callable[[Task], list[Receipt]]] = {

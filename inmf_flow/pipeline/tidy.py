@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from inmf_flow.errors import StoreError
+from inmf_flow.files import TEMPORARY_MARK
 from inmf_flow.pipeline.ledger import Entry, content_key
 from inmf_flow.pipeline.plan import Batch
 
@@ -53,7 +54,9 @@ def tidy_store(run_folder: Path, analyzed: Iterable[Entry]) -> str | None:
     recorded = {path.stem for path in (store_folder / "manifest").glob("*.json")}
     # Folders without a record, unfinished ones too, are what a killed run left.
     folders = {path.name for path in (store_folder / "parts").glob("*") if path.is_dir()}
-    if recorded | folders <= used:
+    places = (store_folder, store_folder / "manifest", store_folder / "parts")
+    unfinished = any(path.name.startswith(TEMPORARY_MARK) for place in places for path in place.glob("*"))
+    if recorded | folders <= used and not unfinished:
         return None
     from inmf_flow.store import PointsStore
 

@@ -25,5 +25,5 @@ def damaged(
         where=": ".join([str(root), ", ".join(names)] if names else [str(root)]),
         got=got,
         expected=expected,
-        hint=f"`inmf store verify {root}` lists all damage; a part whose record is deleted is made again.",
+        hint=f"`inmf store verify {root}` lists all damage; with `repair` in its place it is removed, and made again.",
     )

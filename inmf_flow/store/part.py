@@ -212,8 +212,13 @@ def _slabs(pieces: list[NDArray[Any]], size: int) -> Iterator[NDArray[Any]]:
 
 def _settle(folder: Path) -> dict[str, tuple[int, str]]:
     """Make everything in a folder durable and return the size and digest of each file."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
     files: dict[str, tuple[int, str]] = {}
-    for place, _, names in os.walk(folder, topdown=False):
+    # Left to itself, it passes over folders that cannot be listed.
+    for place, _, names in os.walk(folder, topdown=False, onerror=fail):
         for name in sorted(names):
             path = Path(place, name)
             fsync_file(path)

@@ -235,7 +235,8 @@ class PointsStore:
                 return removed
             with committing(self.path):
                 # A damaged record is a record: its part is not ours to remove.
-                recorded = {entry.stem for entry in (self.path / MANIFEST).glob(f"*{RECORD_SUFFIX}")}
+                # Nor is `glob` asked for them, to which a folder that cannot be listed is an empty one.
+                recorded = {entry.stem for entry in (self.path / MANIFEST).iterdir() if entry.suffix == RECORD_SUFFIX}
                 for entry in sorted((self.path / PARTS).iterdir()):
                     if entry.is_dir() and entry.name not in recorded:
                         removed.append(entry)
@@ -289,9 +290,15 @@ def _check_root(path: Path) -> None:
     if not path.exists():
         raise StoreNotFoundError("no points store is there", where=path)
     try:
-        metadata: Any = json.loads((path / GROUP_FILE).read_bytes())
+        content = (path / GROUP_FILE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        content = b""
+    except OSError as error:
+        raise StoreError(f"the store cannot be read ({error.strerror})", where=path) from error
+    try:
+        metadata: Any = json.loads(content)
         found = metadata["attributes"][ATTRIBUTE]["format"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise StoreError(
             "this is not a points store", where=path, expected="a folder such as RUN_DIR/points.zarr"
         ) from None
