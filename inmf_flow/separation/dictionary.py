@@ -15,7 +15,6 @@ from inmf_flow.factorize.fields import just_above
 from inmf_flow.factorize.model import predict_block
 from inmf_flow.points import Block, PointSet
 from inmf_flow.separation.masks import Mask, source_gains
-from inmf_flow.transform import Transform, checked_analysis
 
 # Grids ask for the same frequencies again in each block of a recording, scattered points never.
 _MOST_KEPT_BYTES = 1 << 26
@@ -161,13 +160,12 @@ class Dictionary:
             models.append(model)
         return source_gains(models, self.power, mask)
 
-    def known_band(self, transforms: Sequence[Transform], sample_rate: int) -> float:
-        """Return hertz up to which sources can be told apart in the points of transforms of audio at a sample rate.
+    def known_band(self, parts: Sequence[PointSet], sample_rate: int) -> float:
+        """Return hertz up to which sources can be told apart in the points of audio at a sample rate.
 
         That is the Nyquist frequency where the models know the points of the highest bands, wherever their centres are.
         """
-        silence = np.zeros(1, np.float32)
-        blocks = [block for each in transforms for block in checked_analysis(each, silence, sample_rate).blocks]
+        blocks = [block for part in parts for block in part.blocks]
         highest = max((float(block.frequencies.max()) for block in blocks if block.frequencies.size), default=0.0)
         nyquist = sample_rate / 2
         known = highest <= just_above(self.max_frequency) or nyquist <= self.max_frequency * 1.01

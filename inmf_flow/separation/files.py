@@ -16,6 +16,7 @@ from inmf_flow.audio import AudioReader, StreamResampler, WavWriter, audio_info,
 from inmf_flow.separation.dictionary import Dictionary
 from inmf_flow.separation.masks import Mask
 from inmf_flow.separation.supervised import BLOCK_SECONDS, TransformChoice, as_transforms, separate_blocks
+from inmf_flow.transform import checked_analysis
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,9 @@ def separate_file(
             for name, writer in writers.items():
                 writer.write(piece[name])
             frames += next(iter(piece.values())).shape[-1]
-        known = dictionary.known_band(as_transforms(transform), int(reader.sample_rate))
+        rate = int(reader.sample_rate)
+        parts = [checked_analysis(each, np.zeros(1, np.float32), rate) for each in as_transforms(transform)]
+        known = dictionary.known_band(parts, rate)
     return SeparatedFile(outputs, info.sample_rate, info.channels, frames, known)
 
 

@@ -114,10 +114,6 @@ def separate_blocks(
         From the source's name to the next stretch of audio, [channels, samples].
     """
     transforms = as_transforms(transform)
-    known, nyquist = dictionary.known_band(transforms, sample_rate), sample_rate / 2
-    if known < nyquist:
-        message = "the models have seen no data from %.0f to %.0f Hz: the sources share that band equally"
-        logger.warning(message, known, nyquist)
     audio = SlidingAudio(blocks)
     contexts = [synthesis_context(each, sample_rate) for each in transforms]
     before, after = (max(sides) for sides in zip(*contexts, strict=True))
@@ -134,6 +130,8 @@ def separate_blocks(
             end = stop + left if audio.length is None else min(stop + left, audio.length)
             span = Span(offset, max(start - right, 0), end, audio.length)
             parts.append(checked_analysis(each, window, sample_rate, span))
+        if not start:
+            _warn_of_unseen_band(dictionary.known_band(parts, sample_rate), sample_rate / 2)
         cut = slice(start - offset, stop - offset)
         gains = dictionary.joint_gains(parts, mask, max_iter)
         yield {
@@ -141,6 +139,12 @@ def separate_blocks(
             for name, gain in zip(dictionary.names, gains, strict=True)
         }
         start = stop
+
+
+def _warn_of_unseen_band(known: float, nyquist: float) -> None:
+    if known < nyquist:
+        message = "the models have seen no data from %.0f to %.0f Hz: the sources share that band equally"
+        logger.warning(message, known, nyquist)
 
 
 def as_transforms(given: TransformChoice) -> list[Transform]:

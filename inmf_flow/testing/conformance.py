@@ -70,6 +70,7 @@ class TransformConformance(GainConformance):
     real_coefficients: ClassVar[bool] = False
     scattered_tolerance: ClassVar[float] = 1.0
     scattered_spread: ClassVar[float] = 0.002
+    gain_locality_db: ClassVar[float] = 20.0
 
     def make(self, **options: Any) -> Transform:
         """Return the transform with the tested options and some others."""
