@@ -137,7 +137,7 @@ class SharedFit:
         return online or not accepted or all(path.is_file() for path in files)
 
     def _sample(self, items: Sequence[tuple[int, str]]) -> list[list[Any]]:
-        """Return more items than are needed, so that some may be unreadable: of every sample rate, drawn by name."""
+        """Return the items that templates start from: some of every sample rate, all with headers that can be read."""
         from inmf_flow.audio import audio_info
         from inmf_flow.factorize import choose_sample
 
@@ -184,7 +184,7 @@ class SharedFit:
         return dictionary
 
     def _online(self) -> SharedDictionary:
-        from inmf_flow.factorize import finish_pass, reduce_batch, save_dictionary
+        from inmf_flow.factorize import SufficientStatistics, finish_pass, reduce_batch, save_dictionary
 
         dictionary = self._latest()
         while dictionary.passes < self._fit.passes:
@@ -193,7 +193,10 @@ class SharedFit:
             for batch in range(dictionary.batches, len(self._batches)):
                 self._map(dictionary, [batch], number, 0)
                 sums = self._sums_of(number, batch)
-                dictionary = reduce_batch(dictionary, sums.total(), self._fit.forgetting)
+                # None of a batch's files may be readable: then it has nothing to say.
+                heard = any(statistics is not None for statistics in sums.nodes.values())
+                said = sums.total() if heard else SufficientStatistics.zeros(dictionary.coefficients.shape)
+                dictionary = reduce_batch(dictionary, said, self._fit.forgetting)
                 # Not a pass yet: what is saved is the pass before, gone on from.
                 save_dictionary(dictionary, checkpoint(self._folder, dictionary.passes))
             dictionary = finish_pass(dictionary)
@@ -232,7 +235,7 @@ class SharedFit:
 
     def _take(self, entry: Entry) -> None:
         if entry.status == "failed":
-            raise _BatchFailedError(entry.reason)
+            raise _BatchFailedError(entry.reason) if entry.transient else AudioError(entry.reason or "unknown")
         self._left_out |= entry.extra.get("left_out", {})
 
     def _sums_of(self, number: int, batch: int) -> Any:

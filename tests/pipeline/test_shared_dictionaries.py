@@ -136,6 +136,19 @@ def test_damaged_activations_begin_again_instead_of_going_wrong(
     assert model(output) == model(learned)
 
 
+def test_a_batch_of_files_that_are_none_says_nothing(
+    recordings: Path, inmf: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "voice").mkdir()
+    for number, path in enumerate(sorted((recordings / "voice").glob("v*.wav"))[:18]):
+        (tmp_path / "voice" / path.name).write_bytes(path.read_bytes() if number < 16 else b"no")
+    (tmp_path / "mix.wav").write_bytes((recordings / "mix.wav").read_bytes())
+    (tmp_path / "pipeline.yaml").write_text(_PIPELINE.replace("learn: passes, passes: 8", "learn: online, passes: 1"))
+    done = inmf("run", tmp_path / "pipeline.yaml", "--output", tmp_path / "run")
+    assert "Traceback" not in done.err
+    assert len(INMF.load(tmp_path / "run/models/voice.safetensors").provenance["files"]) == 16
+
+
 @pytest.mark.full
 def test_online_learning_needs_one_pass_and_is_repeatable(
     recordings: Path, inmf: Callable[..., Any], tmp_path: Path
