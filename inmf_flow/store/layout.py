@@ -6,7 +6,8 @@
         zarr.json                   Zarr group; attributes {"inmf_flow": {"format": 1}}
         manifest/PART.json          the record that makes a part count (see `inmf_flow.store.manifest`)
         parts/zarr.json             Zarr group
-        parts/PART/zarr.json        Zarr group of one batch of items, with its item table as attributes
+        parts/PART/zarr.json        Zarr group of one batch of items, with its item table as attributes;
+                                    consolidated metadata describes its arrays
         parts/PART/ARRAY/zarr.json  one ragged column: the values of all blocks, end to end
         parts/PART/ARRAY/c.N        its shards
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ from inmf_flow.store.layout import (
     COLUMNS,
     FORMAT,
     GRID,
+    GROUP_FILE,
     NO_CHANNEL_AXIS,
     SCATTERED,
     ColumnSpec,
@@ -60,6 +63,7 @@ def write_part_folder(
     group = zarr.create_group(folder, attributes={ATTRIBUTE: {"format": FORMAT, "items": table}}, zarr_format=3)
     for name, pieces in columns.pieces.items():
         _write_column(group, COLUMNS[name], columns.rows[name], pieces)
+    _consolidate(folder)
     return PartRecord(
         part=part,
         config_hash=config_hash,
@@ -67,6 +71,24 @@ def write_part_folder(
         arrays={name: (COLUMNS[name].shape(rows), COLUMNS[name].dtype) for name, rows in columns.rows.items()},
         files=_settle(folder),
     )
+
+
+def _consolidate(folder: Path) -> None:
+    """Let a part's ``zarr.json`` describe its arrays too: others' tools then need not look for them, which is slow
+    where a look is a request. Our own reader holds each array's metadata to the record instead.
+    """
+    import zarr
+
+    with warnings.catch_warnings():
+        # Zarr says that the format does not know of it yet: readers that do not either pass over it.
+        warnings.simplefilter("ignore")
+        zarr.consolidate_metadata(str(folder), zarr_format=3)
+    path = folder / GROUP_FILE
+    document = json.loads(path.read_bytes())
+    # Zarr writes the arrays in the order in which the file system happens to list them.
+    arrays = document["consolidated_metadata"]["metadata"]
+    document["consolidated_metadata"]["metadata"] = {name: arrays[name] for name in sorted(arrays)}
+    path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 
 def _facts(points: PointSet) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -41,15 +42,21 @@ def open_points(path: Path | str) -> StoredPoints:
 
 
 class StoredPoints(Mapping[str, PointSet]):
-    """The items of a store as they were when it was opened; made by `open_points`."""
+    """The items of a store as they were when it was opened, or last followed; made by `open_points`."""
 
     def __init__(self, store: PointsStore) -> None:
         self.path = store.path
-        self._places: dict[str, tuple[PartRecord, str]] = {}
-        for record in store.records():
+        self._store = store
+        self._places = self._recorded()
+        self._open: OrderedDict[str, PartReader] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def _recorded(self) -> dict[str, tuple[PartRecord, str]]:
+        places: dict[str, tuple[PartRecord, str]] = {}
+        for record in self._store.records():
             for item in record.items:
                 # Parts come in the order of their ids, and equal keys mean equal points: the first serves.
-                first, key = self._places.setdefault(item.id, (record, item.key))
+                first, key = places.setdefault(item.id, (record, item.key))
                 if key != item.key:
                     raise StoreError(
                         f"item {item.id!r} is recorded with different keys in two parts",
@@ -58,8 +65,59 @@ class StoredPoints(Mapping[str, PointSet]):
                         expected="one set of points for each item",
                         hint="Delete the stale part (PointsStore.delete_part).",
                     )
-        self._open: OrderedDict[str, PartReader] = OrderedDict()
-        self._lock = threading.Lock()
+        return places
+
+    def follow(
+        self,
+        *,
+        until: Callable[[], bool] = lambda: False,
+        idle_seconds: float = 60.0,
+        poll_seconds: float = 0.5,
+    ) -> Iterator[tuple[str, PointSet]]:
+        """Yield each item and its points, those that are there first and then others as they are recorded.
+
+        Parameters
+        ----------
+        until
+            Asked now and then whether whoever writes has finished; what was recorded by then still comes.
+        idle_seconds
+            It also ends when nothing has come for so long: a writer may have been killed.
+        poll_seconds
+            How often the manifest is looked at.
+
+        Raises
+        ------
+        StoreError
+            When an item is damaged, or was recorded again with other points.
+        """
+        seen: set[str] = set()
+        last = time.monotonic()
+        while True:
+            over = until()
+            self._places = self._recorded()
+            new = [item for item in self._places if item not in seen]
+            for item in new:
+                seen.add(item)
+                points = self._read_anywhere(item)
+                if points is not None:
+                    yield item, points
+            if new:
+                last = time.monotonic()
+            elif over or time.monotonic() - last > idle_seconds:
+                return
+            else:
+                time.sleep(poll_seconds)
+
+    def _read_anywhere(self, item: str) -> PointSet | None:
+        """Return an item's points from where they are now: the writer may have gathered it in another part since."""
+        place = self._places[item]
+        try:
+            return self[item]
+        except StoreError:
+            self._places = self._recorded()
+            if self._places.get(item) == place:
+                raise
+            return self[item] if item in self._places else None
 
     def __getitem__(self, item: str) -> PointSet:
         return self._reader(self._places[item][0]).read(item)
