@@ -34,6 +34,7 @@ def run(
     from inmf_flow.cli.progress import showing_progress
     from inmf_flow.cli.summary import print_estimate, print_explanation, print_outcome
     from inmf_flow.pipeline import estimate_run, explain_pipeline, load_pipeline, run_pipeline
+    from inmf_flow.pipeline.memory import check_memory, local_worker_memory
 
     loaded = load_pipeline(pipeline, overrides or ())
     folder = (output or loaded.run_folder).absolute()
@@ -42,7 +43,10 @@ def run(
         print_explanation(explained, why)
     if dry_run:
         if explained.todo:
-            print_estimate(estimate_run(explained), workers or loaded.cluster.workers or os.cpu_count() or 1)
+            count = workers or loaded.cluster.workers or os.cpu_count() or 1
+            print_estimate(estimate_run(explained), count)
+            if (scheduler or loaded.cluster.scheduler) == "local":
+                check_memory(explained, local_worker_memory(count))
         return
     with showing_progress():
         outcome = run_pipeline(loaded, output=folder, scheduler=scheduler, workers=workers, explained=explained)

@@ -108,13 +108,13 @@ def estimate_run(explained: Explanation) -> Estimate:
     unknown: list[str] = []
     plans = {name: plan for name, plan in explained.stages.items() if plan.todo}
     places = {name: _places(plan.todo) for name, plan in plans.items()}
-    trial = _Trial(explained, [place for name in ("analyze", "fit", "separate") for place in places.get(name, ())])
+    trial = Trial(explained, [place for name in ("analyze", "fit", "separate") for place in places.get(name, ())])
     store_bytes, store_files = 0.0, 0
     for name, plan in plans.items():
         tasks = sum(bool(batch.todo) for batch in plan.batches)
         cost = StageCost(len(plan.todo), tasks)
         if name in ("analyze", "fit", "separate") and places[name]:
-            cost = replace(cost, hours=_hours(places[name]))
+            cost = replace(cost, hours=hours_of(places[name]))
             try:
                 cost = getattr(trial, name)(cost)
             except InmfError as error:
@@ -136,7 +136,7 @@ def _places(works: Iterable[Any]) -> list[Place]:
     return found
 
 
-def _hours(places: Sequence[Place]) -> float:
+def hours_of(places: Sequence[Place]) -> float:
     """Return the hours of recordings, from the headers of some of them; those that cannot be read count as none."""
     chosen = places[:: -(-len(places) // _MOST_HEADERS)]
     total = 0.0
@@ -157,15 +157,31 @@ def _files(size: float, parts: int) -> int:
     return parts * (2 * len(COLUMNS) + 2) + int(size // SHARD_BYTES)
 
 
-class _Trial:
-    """A few seconds of the corpus, put through each stage; what one stage makes the next one takes."""
+class Trial:
+    """A few seconds of the corpus, put through each stage; what one stage makes the next one takes.
+
+    Parameters
+    ----------
+    explained
+        What is to be done.
+    places
+        Recordings: the first that can be read is tried.
+    """
 
     def __init__(self, explained: Explanation, places: Sequence[Place]) -> None:
+        self._explained = explained
         self._pipeline = explained.pipeline
         self._places = places
         self._model: Any = None
 
+    @property
+    def points_a_second(self) -> float:
+        """How many points the analysis of a second of audio has."""
+        audio, rate = self._excerpt
+        return self._points.n_points * rate / int(audio.shape[-1])
+
     def analyze(self, cost: StageCost) -> StageCost:
+        """Add points, seconds and memory of the analysis."""
         audio, rate = self._excerpt
         trial = _measured(lambda: self._analyze(audio, rate))
         points = self._points.n_points * self._share(cost)
@@ -174,7 +190,9 @@ class _Trial:
         return replace(self._costly(cost, "analyze", trial), points=points).plus(held)
 
     def fit(self, cost: StageCost) -> StageCost:
+        """Add points, seconds and memory of the fits."""
         from inmf_flow.factorize import INMF
+        from inmf_flow.pipeline.memory import memory_of_fits
 
         options = self._pipeline.fit
         settings = options.model_dump(
@@ -185,10 +203,15 @@ class _Trial:
         self._model = model
         points = self._points.n_points * self._share(cost)
         seconds *= self._share(cost) * options.n_init * (options.max_iter or _FIT_UPDATES) / _TRIAL_UPDATES
-        memory = WORKER_BYTES + FIT_BYTES_PER_POINT * points / max(cost.items, 1)
+        needs = memory_of_fits(self._explained)
+        # Learned in passes a dictionary needs a batch of points at a time.
+        analysis = self._explained.stages.get("analyze")
+        batches = max(len(analysis.batches) if analysis is not None else 1, cost.items)
+        memory = max(needs.values(), default=WORKER_BYTES + FIT_BYTES_PER_POINT * points / batches)
         return replace(cost, points=points, seconds=seconds, worker_bytes=memory)
 
     def separate(self, cost: StageCost) -> StageCost:
+        """Add seconds and memory of the separation."""
         from inmf_flow.factorize import INMF
         from inmf_flow.separation import separate
 

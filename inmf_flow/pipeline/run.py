@@ -15,6 +15,7 @@ from inmf_flow.pipeline.events import PROGRESS_SECONDS, EventLog, Pace
 from inmf_flow.pipeline.explain import Explanation, explain_pipeline
 from inmf_flow.pipeline.ledger import Entry
 from inmf_flow.pipeline.listing import write_items, write_run_quarantine
+from inmf_flow.pipeline.memory import check_memory
 from inmf_flow.pipeline.outcome import (
     RunOutcome,
     StageOutcome,
@@ -122,6 +123,8 @@ class _Run:
                 if expected.todo:
                     self._events.write("run_start", run=outcome.name, stages={n: asdict(s) for n, s in stages.items()})
                     self._session.open(name for name, plan in expected.stages.items() if plan.todo)
+                    if "fit" in expected.stages and expected.stages["fit"].todo:
+                        check_memory(expected, self._session.worker_memory("fit"))
                     # Until the run ends the page and the table must not pass for its results.
                     write_run_json(planner, outcome, self.entries, "running")
                 started = True

@@ -71,6 +71,10 @@ class Session:
         for stage in stages:
             workers.check_resources(stage, self._resources(stage))
 
+    def worker_memory(self, stage: str) -> int:
+        """Return the bytes of memory of the smallest worker that a stage may run on; 0 where none has a limit."""
+        return self._connected()[1].memory(self._resources(stage))
+
     def run(self, stage: str, tasks: Sequence[Task]) -> Iterator[list[Receipt]]:
         """Run a stage's tasks and yield their receipts as they come (see `dispatch`)."""
         if not tasks:

@@ -54,6 +54,7 @@ class Workers:
         self.notes: list[str] = []
         self._tell = tell
         self._present: dict[str, dict[str, float]] = {}
+        self._memory: dict[str, int] = {}
         self._looked = 0.0
         self._idle_since: float | None = None
         if self.look():
@@ -111,6 +112,7 @@ class Workers:
             ):
                 continue
             self._present[address] = dict(known[address].get("resources") or {})
+            self._memory[address] = int(known[address].get("memory_limit") or 0)
             self._tell("worker_joined", worker=address, name=name)
 
     def _is_right(self, address: str, name: str, found: Software | str, expected: Software) -> bool:
@@ -131,6 +133,10 @@ class Workers:
             for address, has in self._present.items()
             if all(has.get(name, 0) >= amount for name, amount in resources.items())
         ]
+
+    def memory(self, resources: Amounts) -> int:
+        """Return the least memory in bytes that one of those has that are able; 0 where none has a limit."""
+        return min((self._memory[address] for address in self.able(resources) if self._memory[address]), default=0)
 
     def check_resources(self, stage: str, resources: Amounts) -> None:
         """Refuse a stage that no worker could ever be given.
