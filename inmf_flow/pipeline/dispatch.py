@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from asyncio import CancelledError as AsyncCancelledError
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -28,14 +28,49 @@ _FETCH_SECONDS = 10.0
 _LOST = ("cancelled", "lost")
 
 
-def dispatch(
-    client: Any,
-    tasks: Iterable[Task],
-    *,
-    workers: Workers | None = None,
-    resources: Mapping[str, float] | None = None,
-) -> Iterator[list[Receipt]]:
-    """Run tasks on the cluster with a bounded number in flight, and yield their receipts as they come.
+class TaskQueue:
+    """Tasks of one stage or several, each stage with what it asks of a worker; more may be added at any time."""
+
+    def __init__(self) -> None:
+        self._waiting: defaultdict[str, deque[Iterator[Task]]] = defaultdict(deque)
+        self._resources: dict[str, dict[str, float]] = {}
+
+    @classmethod
+    def of(cls, stage: str, tasks: Iterable[Task], resources: Mapping[str, float] | None = None) -> TaskQueue:
+        """Return a queue of the tasks of one stage."""
+        queue = cls()
+        queue.add(stage, tasks, resources)
+        return queue
+
+    def add(self, stage: str, tasks: Iterable[Task], resources: Mapping[str, float] | None = None) -> None:
+        """Append tasks of a stage; they are read as there is room for them."""
+        self._waiting[stage].append(iter(tasks))
+        self._resources[stage] = dict(resources or {})
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages that have tasks or had some, in the order in which they came."""
+        return list(self._resources)
+
+    def resources(self, stage: str) -> dict[str, float]:
+        """Return what a stage asks of a worker."""
+        return self._resources[stage]
+
+    def take(self, stage: str) -> Task | None:
+        """Return a stage's next task, or None while there is none."""
+        waiting = self._waiting[stage]
+        while waiting:
+            task = next(waiting[0], None)
+            if task is not None:
+                return task
+            waiting.popleft()
+        return None
+
+
+def dispatch(client: Any, queue: TaskQueue, *, workers: Workers | None = None) -> Iterator[tuple[str, list[Receipt]]]:
+    """Run tasks on the cluster with a bounded number in flight; yield their stages and receipts as they come.
+
+    Tasks of several stages are in flight at once: those that need a GPU and those that do not keep all workers busy.
 
     Tasks whose workers died are done again at the end, one item at a time with nothing beside it: then it is clear
     whose fault it was, and the others get their results. Workers that join get work, unless their software is other
@@ -45,12 +80,10 @@ def dispatch(
     ----------
     client
         The Dask client.
-    tasks
-        Read as there is room for them.
+    queue
+        The tasks. Whoever takes the receipts may add to it until the last has come.
     workers
         Who is there to work; by default whoever is on the cluster.
-    resources
-        What a worker has to declare to be given one of these tasks.
 
     Raises
     ------
@@ -59,7 +92,7 @@ def dispatch(
     ModelFileError
         When a task finds that a model cannot be used.
     """
-    yield from _Dispatcher(client, workers or Workers(client), resources or {}).run(tasks)
+    yield from _Dispatcher(client, workers or Workers(client), queue).run()
 
 
 @dataclass
@@ -72,51 +105,64 @@ class _Sent:
 
 
 class _Dispatcher:
-    def __init__(self, client: Any, workers: Workers, resources: Mapping[str, float]) -> None:
+    def __init__(self, client: Any, workers: Workers, queue: TaskQueue) -> None:
         self._client = client
         self._workers = workers
-        self._resources = dict(resources)
+        self._queue = queue
         self._running: dict[Any, _Sent] = {}
         self._finished: SimpleQueue[Any] = SimpleQueue()
-        self._again: deque[tuple[Task, int]] = deque()
+        self._again: defaultdict[str, deque[tuple[Task, int]]] = defaultdict(deque)
         self._suspects: list[Task] = []
         self._alone = False
         self._given_up: list[Task] = []
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[list[Receipt]]:
+    def run(self) -> Iterator[tuple[str, list[Receipt]]]:
         try:
-            yield from self._all(iter(tasks))
-            self._alone = True
-            yield from self._all(iter(self._suspects))
+            yield from self._all(self._queue)
+            while self._suspects:
+                alone, self._suspects = self._suspects, []
+                for task in alone:
+                    yield from self._by_itself(task)
+                # What they were waited for with.
+                yield from self._all(self._queue)
         finally:
             for future in self._running:
                 with suppress(Exception):
                     future.cancel()
 
-    def _all(self, waiting: Iterator[Task]) -> Iterator[list[Receipt]]:
+    def _by_itself(self, task: Task) -> Iterator[tuple[str, list[Receipt]]]:
+        """Run a task with nothing beside it."""
+        self._alone = True
+        yield from self._all(TaskQueue.of(task.stage, [task], self._queue.resources(task.stage)))
+        self._alone = False
+
+    def _all(self, queue: TaskQueue) -> Iterator[tuple[str, list[Receipt]]]:
         while True:
-            self._fill(waiting)
-            if not self._running and not self._again:
+            for stage in queue.stages:
+                self._fill(stage, queue)
+            if not self._running and not any(self._again.values()):
                 return
             future = self._next_finished()
             sent = self._running.pop(future, None) if future is not None else None
             if sent is not None:
                 receipts = self._outcome(future, sent)
                 if receipts is not None:
-                    yield receipts
+                    yield sent.task.stage, receipts
             while self._given_up:
-                yield _failed(self._given_up.pop(), None)
+                task = self._given_up.pop()
+                yield task.stage, _failed(task, None)
 
-    def _fill(self, waiting: Iterator[Task]) -> None:
-        able = self._workers.able(self._resources)
+    def _fill(self, stage: str, queue: TaskQueue) -> None:
+        able = self._workers.able(self._queue.resources(stage))
         window = 1 if self._alone else _WINDOW * max(len(able), 1)
-        while len(self._running) < window:
-            task, moves = self._again.popleft() if self._again else (next(waiting, None), 0)
+        again = self._again[stage]
+        while sum(sent.task.stage == stage for sent in self._running.values()) < window:
+            task, moves = again.popleft() if again else (queue.take(stage), 0)
             if task is None:
                 return
             if self._workers.refused and not able:
                 # Nobody but those that must not have it: it waits here.
-                self._again.appendleft((task, moves))
+                again.appendleft((task, moves))
                 return
             self._send(task, moves, able)
 
@@ -128,7 +174,7 @@ class _Dispatcher:
             pickle.dumps(_Call(task, self._workers.expected)),
             key=f"{task.stage}-{task.batch}-{os.urandom(4).hex()}",
             pure=False,
-            resources=self._resources or None,
+            resources=self._queue.resources(task.stage) or None,
             workers=able if where is not None else None,
         )
         self._watch(future, _Sent(task, where, moves))
@@ -149,7 +195,8 @@ class _Dispatcher:
             return None
 
     def _after_a_look(self) -> None:
-        self._workers.wait_patiently(self._resources)
+        for stage in {sent.task.stage for sent in self._running.values()} | self._again.keys():
+            self._workers.wait_patiently(self._queue.resources(stage))
         present = self._workers.present
         for future, sent in list(self._running.items()):
             if sent.where is not None and sent.where.isdisjoint(present):
@@ -160,7 +207,7 @@ class _Dispatcher:
 
     def _move(self, sent: _Sent) -> None:
         if sent.moves < _MOST_MOVES:
-            self._again.append((sent.task, sent.moves + 1))
+            self._again[sent.task.stage].append((sent.task, sent.moves + 1))
         elif self._alone:
             self._given_up.append(sent.task)
         else:

@@ -9,7 +9,7 @@ from typing import Any
 
 from inmf_flow.pipeline.cluster import Certificates, dashboard_link, open_client
 from inmf_flow.pipeline.config import Pipeline
-from inmf_flow.pipeline.dispatch import dispatch
+from inmf_flow.pipeline.dispatch import TaskQueue, dispatch
 from inmf_flow.pipeline.local import GPU
 from inmf_flow.pipeline.tasks import Receipt, Task
 from inmf_flow.pipeline.versions import check_scheduler, software_here, used_plugins
@@ -77,13 +77,21 @@ class Session:
 
     def run(self, stage: str, tasks: Sequence[Task]) -> Iterator[list[Receipt]]:
         """Run a stage's tasks and yield their receipts as they come (see `dispatch`)."""
-        if not tasks:
-            return
+        if tasks:
+            for _, receipts in self.run_queue(TaskQueue.of(stage, tasks, self._resources(stage))):
+                yield receipts
+
+    def add(self, queue: TaskQueue, stage: str, tasks: Iterable[Task]) -> None:
+        """Append tasks of a stage to a queue, with what the pipeline says that it asks of a worker."""
+        queue.add(stage, tasks, self._resources(stage))
+
+    def run_queue(self, queue: TaskQueue) -> Iterator[tuple[str, list[Receipt]]]:
+        """Run the tasks of a queue and yield their stages and receipts as they come; it may grow meanwhile."""
         client, workers = self._connected()
         workers.look()
-        resources = self._resources(stage)
-        workers.check_resources(stage, resources)
-        yield from dispatch(client, tasks, workers=workers, resources=resources)
+        for stage in queue.stages:
+            workers.check_resources(stage, self._resources(stage))
+        yield from dispatch(client, queue, workers=workers)
 
     def _connected(self) -> tuple[Any, Workers]:
         if self._workers is None:

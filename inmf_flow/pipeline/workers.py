@@ -56,7 +56,7 @@ class Workers:
         self._present: dict[str, dict[str, float]] = {}
         self._memory: dict[str, int] = {}
         self._looked = 0.0
-        self._idle_since: float | None = None
+        self._idle_since: dict[str, float] = {}
         if self.look():
             first, *more = self.refused.values()
             count = f"{len(self.refused)} of {len(self.refused) + len(self._present)} workers cannot be used."
@@ -165,16 +165,16 @@ class Workers:
         ClusterError
             Then.
         """
+        asked = _spell(resources)
         if self.able(resources):
-            self._idle_since = None
+            self._idle_since.pop(asked, None)
             return
         now = time.monotonic()
-        self._idle_since = self._idle_since or now
-        if now - self._idle_since > _PATIENCE_SECONDS:
+        if now - self._idle_since.setdefault(asked, now) > _PATIENCE_SECONDS:
             refused = next(iter(self.refused.values()), None)
             raise ClusterError(
                 f"for {_PATIENCE_SECONDS:.0f} seconds there has been no worker"
-                + (f" with {_spell(resources)}" if resources else ""),
+                + (f" with {asked}" if resources else ""),
                 got=refused,
                 hint="What was finished is kept: start workers and run again.",
             )

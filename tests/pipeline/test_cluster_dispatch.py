@@ -9,7 +9,7 @@ import pytest
 from distributed import Client
 
 from inmf_flow.errors import ClusterError
-from inmf_flow.pipeline.dispatch import dispatch
+from inmf_flow.pipeline.dispatch import TaskQueue, dispatch
 from inmf_flow.pipeline.workers import Workers
 
 
@@ -36,7 +36,7 @@ def test_a_dictionary_is_loaded_once_a_worker_and_few_tasks_are_in_flight(schedu
     with Client(scheduler) as client:
         before = client.run(_loads)
         receipts = []
-        for each in dispatch(client, tasks()):
+        for _, each in dispatch(client, TaskQueue.of("separate", tasks())):
             ended += 1
             receipts.append(each)
         after = client.run(_loads)
@@ -67,7 +67,7 @@ def test_a_worker_that_joins_gets_work_and_one_that_is_lost_costs_nothing(
             for more in range(12):
                 yield separations(f"after-{more}")
 
-        receipts = list(dispatch(client, tasks(), workers=workers))
+        receipts = [r for _, r in dispatch(client, TaskQueue.of("separate", tasks()), workers=workers)]
         dask_processes.wait_for(lambda: workers.look() or "worker_lost " in told)
     assert _statuses(receipts) == {"done"}
     assert len(receipts) >= 13
@@ -82,8 +82,8 @@ def test_receipts_that_are_lost_with_their_worker_are_made_again(
     first = dask_processes.worker()
     with Client(address) as client:
         client.wait_for_workers(1)
-        received = dispatch(client, [separations(str(number)) for number in range(4)])
-        receipts = [next(received)]
+        received = dispatch(client, TaskQueue.of("separate", [separations(str(number)) for number in range(4)]))
+        receipts = [next(received)[1]]
         # All four are done, three of them with receipts that nobody has asked for yet.
         dask_processes.wait_for(
             lambda: list(client.run(lambda dask_worker: dask_worker.state.executed_count).values()) == [4]
@@ -91,7 +91,7 @@ def test_receipts_that_are_lost_with_their_worker_are_made_again(
         dask_processes.kill(first)
         dask_processes.wait_for(lambda: not client.nthreads())
         dask_processes.worker()
-        receipts += list(received)
+        receipts += [r for _, r in received]
     assert len(receipts) == 4
     assert _statuses(receipts) == {"done"}
 
@@ -110,7 +110,7 @@ def test_a_scheduler_that_dies_ends_the_run_with_a_clear_error(dask_processes: A
     client = Client(address, timeout=2)
     try:
         client.wait_for_workers(1)
-        received = dispatch(client, (separations(str(number)) for number in range(10_000)))
+        received = dispatch(client, TaskQueue.of("separate", map(separations, map(str, range(10_000)))))
         next(received)
         dask_processes.kill(scheduler)
         with pytest.raises(ClusterError, match=r"connection to the scheduler was lost.*What was finished is kept"):
@@ -127,7 +127,7 @@ def test_without_any_worker_a_run_ends_after_a_while(
     worker = dask_processes.worker()
     with Client(address) as client:
         client.wait_for_workers(1)
-        received = dispatch(client, (separations(str(number)) for number in range(10_000)))
+        received = dispatch(client, TaskQueue.of("separate", map(separations, map(str, range(10_000)))))
         next(received)
         dask_processes.kill(worker)
         with pytest.raises(ClusterError, match=r"for 2 seconds there has been no worker.*start workers and run again"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from distributed import Client
 from inmf_flow.errors import ClusterError
 from inmf_flow.pipeline import load_pipeline
 from inmf_flow.pipeline.cluster import open_client
-from inmf_flow.pipeline.dispatch import dispatch
+from inmf_flow.pipeline.dispatch import TaskQueue, dispatch
 from inmf_flow.pipeline.session import Session
 from inmf_flow.pipeline.workers import Workers
 
@@ -47,8 +48,8 @@ def test_only_workers_that_declare_a_resource_get_the_stage(dask_processes: Any,
         with pytest.raises(ClusterError, match="expected DISK=1, GPU=1"):
             workers.check_resources("fit", {"GPU": 1, "DISK": 1})
         workers.check_resources("fit", {"GPU": 1, "MEMORY": 60})
-        tasks = (separations(str(number)) for number in range(6))
-        receipts = [r for each in dispatch(client, tasks, workers=workers, resources={"GPU": 1}) for r in each]
+        queue = TaskQueue.of("separate", (separations(str(number)) for number in range(6)), {"GPU": 1})
+        receipts = [r for _, each in dispatch(client, queue, workers=workers) for r in each]
         executed = dict(client.run(lambda dask_worker: (dask_worker.name, dask_worker.state.executed_count)).values())
     assert [receipt.entry.status for receipt in receipts] == ["done"] * 6
     assert executed == {"plain": 0, "fast": 6}
@@ -134,3 +135,23 @@ def test_what_cannot_be_is_said_when_the_file_is_read(
     done = inmf("validate", corpus.file, "--set", f"cluster={section}")
     assert done.code == 2
     assert message in done.err
+
+
+def test_stages_that_ask_for_different_workers_are_in_flight_at_once(dask_processes: Any, separations: Any) -> None:
+    """Each of the slow stage's results brings a task of the other: all workers have something to do."""
+    address = dask_processes.scheduler()
+    dask_processes.worker("--name", "plain", "--resources", "CPU=1")
+    dask_processes.worker("--name", "fast", "--resources", "GPU=1")
+    with Client(address) as client:
+        client.wait_for_workers(2)
+        queue = TaskQueue.of("separate", (separations(str(number)) for number in range(12)), {"GPU": 1})
+        order = []
+        for stage, receipts in dispatch(client, queue):
+            order.append(stage)
+            if stage == "separate":
+                following = [replace(separations(f"after-{receipts[0].entry.item}"), stage="evaluate", items=())]
+                queue.add("evaluate", following, {"CPU": 1})
+        executed = dict(client.run(lambda dask_worker: (dask_worker.name, dask_worker.state.executed_count)).values())
+    assert order.count("separate") == order.count("evaluate") == 12
+    assert executed == {"plain": 12, "fast": 12}
+    assert order.index("evaluate") < len(order) - 1 - order[::-1].index("separate")

@@ -11,7 +11,7 @@ from distributed import Client
 from inmf_flow._version import __version__
 from inmf_flow.errors import ClusterError
 from inmf_flow.pipeline import load_pipeline
-from inmf_flow.pipeline.dispatch import dispatch
+from inmf_flow.pipeline.dispatch import TaskQueue, dispatch
 from inmf_flow.pipeline.versions import (
     Software,
     check_here,
@@ -179,7 +179,8 @@ def test_a_worker_that_joins_with_other_software_gets_no_work(
             for more in range(6):
                 yield separations(f"late-{more}")
 
-        receipts = [receipt for each in dispatch(client, tasks(), workers=workers) for receipt in each]
+        queue = TaskQueue.of("separate", tasks())
+        receipts = [receipt for _, each in dispatch(client, queue, workers=workers) for receipt in each]
         executed = client.run(lambda dask_worker: (dask_worker.name, dask_worker.state.executed_count))
     assert [receipt.entry.reason for receipt in receipts if receipt.entry.status != "done"] == []
     assert len(receipts) >= 6
