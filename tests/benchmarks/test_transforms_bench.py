@@ -51,6 +51,7 @@ def measured(table) -> Any:
     )
 
 
+@pytest.mark.full
 def test_a_quick_run_measures_every_transform_and_every_opponent_on_both_recordings(
     repository: Path, tmp_path: Path, bench
 ) -> None:

@@ -140,6 +140,7 @@ def test_a_sample_needs_grids_alike(points: PointSet) -> None:
     assert draw_sample([], random) is None
 
 
+@pytest.mark.full
 def test_memory_does_not_hold_more_than_a_segment(points: PointSet, monkeypatch: pytest.MonkeyPatch) -> None:
     alive: list[int] = []
     seen: list[weakref.ref[Any]] = []

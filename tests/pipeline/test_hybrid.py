@@ -66,6 +66,7 @@ def test_the_report_numbers_components_as_the_files_are(ran: Path) -> None:
     assert "note-2" in page
 
 
+@pytest.mark.full
 def test_asked_for_sources_again_the_components_go(ran: Path, inmf: Callable[..., Any]) -> None:
     done = inmf("run", ran / "hybrid.yaml", "--output", ran / "run", "--set", "separate.outputs=sources")
     assert done.code == 0, done.err

@@ -126,13 +126,13 @@ def _kill_and_go_on(project: Any, undisturbed: Any, seed: int) -> None:
     assert "nothing to do" in project.run().out
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_run_that_was_killed_goes_on_to_the_same_results(fresh: Any, without_pictures: Any, seed: int) -> None:
     _kill_and_go_on(fresh, without_pictures, seed)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("seed", range(5, 35))
+@pytest.mark.parametrize("seed", [0, *range(3, 35)])
 def test_a_run_that_was_killed_goes_on_to_the_same_results_at_many_moments(
     fresh: Any, without_pictures: Any, seed: int
 ) -> None:

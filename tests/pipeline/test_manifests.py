@@ -218,7 +218,10 @@ def test_all_faults_of_a_corpus_are_said_at_once(fresh: Any, inmf: Any) -> None:
     assert "sources.female.audio: there is no such manifest" in said
 
 
-@pytest.mark.parametrize("settings", [["store=none"], ["store=none", "fit.learn=passes", "fit.passes=2"]])
+@pytest.mark.parametrize(
+    "settings",
+    [["store=none"], pytest.param(["store=none", "fit.learn=passes", "fit.passes=2"], marks=pytest.mark.full)],
+)
 def test_models_are_learned_from_segments(fresh: Any, settings: list[str]) -> None:
     lines = ['{"audio": "a.wav", "stop": 0.6}\n', '{"audio": "a.wav", "start": 0.6}\n', '{"audio": "b.wav"}\n']
     (fresh.folder / "male/list.jsonl").write_text("".join(lines))

@@ -46,6 +46,7 @@ def test_one_changed_training_file_redoes_its_analysis_and_what_depends_on_it(pr
     assert "nothing to do" in again.out
 
 
+@pytest.mark.full
 def test_a_change_that_is_taken_back_gives_the_first_results_again(project: Any, corpus: Any) -> None:
     before = project.results()
     _shorten(project.folder / "male" / "b.wav")
@@ -192,6 +193,7 @@ def test_a_new_source_leaves_the_others_models_alone(project: Any) -> None:
     assert _changed(before, project.results(), "models") == {"models/another.safetensors"}
 
 
+@pytest.mark.full
 def test_without_a_store_the_same_models_come_out(fresh: Any, without_pictures: Any) -> None:
     fresh.run("--set", "store=none")
     assert fresh.done() == {"fit": 2, "separate": 3, "evaluate": 3, "report": 1}

@@ -91,6 +91,7 @@ def test_high_frequencies_are_learned_from_the_files_that_have_them(learned: Pat
     assert high < 0.3 * low
 
 
+@pytest.mark.full
 def test_any_number_of_workers_learns_the_same_bits(
     recordings: Path, learned: Path, inmf: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -136,6 +137,7 @@ def test_damaged_activations_begin_again_instead_of_going_wrong(
     assert model(output) == model(learned)
 
 
+@pytest.mark.full
 def test_a_batch_of_files_that_are_none_says_nothing(
     recordings: Path, inmf: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -118,6 +118,7 @@ def test_a_good_one_beside_them_works(faults: dict[str, Any]) -> None:
     assert "separate good" not in faults
 
 
+@pytest.mark.full
 def test_fit_and_separate_say_so_without_a_traceback(
     site: Any, inmf: Callable[..., Any], speech: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -74,6 +74,7 @@ def test_the_doctor_exits_with_1_when_something_is_wrong(broken_site: Any) -> No
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.full
 def test_the_doctor_exits_with_0_when_all_is_well(site: Any) -> None:
     done = command(site, "doctor")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -71,6 +71,7 @@ def test_needs_no_other_file_and_no_network(tmp_path: Path, runs: SimpleNamespac
     assert any(meta.get("content", "").startswith("default-src 'none'") for meta in page.all("meta"))
 
 
+@pytest.mark.full
 def test_the_same_folder_gives_the_same_page(tmp_path: Path, runs: SimpleNamespace) -> None:
     run = runs.make(tmp_path)
     assert write_report(run).read_bytes() == write_report(run).read_bytes()
@@ -152,6 +153,7 @@ def test_without_references_only_estimates_are_shown(tmp_path: Path, runs: Simpl
     assert "no such file" not in page.text
 
 
+@pytest.mark.full
 def test_ten_thousand_items_stay_readable(tmp_path: Path, runs: SimpleNamespace) -> None:
     names = [f"clip-{number:05d}" for number in range(10_000)]
     broken = {name: failed_item("not audio") for name in names[:5000]}

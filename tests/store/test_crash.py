@@ -107,6 +107,7 @@ def test_twin_writers_agree_on_one_of_their_parts(start, tmp_path) -> None:
     assert PointsStore(path).sweep() == []
 
 
+@pytest.mark.full
 def test_sweeping_while_others_write_harms_nobody(start, tmp_path) -> None:
     path = tmp_path / "points.zarr"
     process = start(path, 1, 40)

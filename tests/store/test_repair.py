@@ -149,7 +149,7 @@ def test_files_that_may_not_be_read_are_no_damage(filled) -> None:
     assert contents(filled.path) == before
 
 
-@pytest.mark.parametrize("error", [errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("error", [pytest.param(errno.EIO, marks=pytest.mark.full), errno.EACCES])
 def test_looking_that_fails_once_is_no_damage(filled, error) -> None:
     before = contents(filled.path)
     looking = ("read", "open", "list", "stat")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import pytest
+
 from inmf_flow.testing import TransformConformance
 from inmf_flow.transform import Transform
 from inmf_flow_cqt.transform import Cqt
 
 
+@pytest.mark.full
 class TestCqt(TransformConformance):
     transform = Cqt
 
