@@ -3,10 +3,10 @@ PYTHON ?= python3
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint docs bench clean
+.PHONY: help setup demo test test-all lint docs bench bench-corpus clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with inmf_flow and what its developers need
 
@@ -40,6 +40,10 @@ bench: $(STAMP) ## Measure fits and transforms; writes benchmarks/results.json a
 	@.venv/bin/python benchmarks/gpu.py --out benchmarks/results.json
 	@.venv/bin/python benchmarks/results.py
 	@.venv/bin/python benchmarks/transforms.py
+
+# BENCH="--case runs --clips 200 --turns 1" passes arguments on.
+bench-corpus: $(STAMP) ## Measure runs over corpora; writes benchmarks/results.json and the table in docs/performance.md
+	@.venv/bin/python benchmarks/corpus.py $(BENCH)
 
 clean: ## Remove .venv and everything that was built or run
 	rm -rf .venv build dist site runs pipelines/runs dask-worker-space *.egg-info \

@@ -22,14 +22,19 @@ def promised_bytes(path: Path) -> tuple[int, int] | None:
     """
     size = path.stat().st_size
     with path.open("rb") as stream:
-        try:
-            promise = _promise(stream)
-        except (
-            struct.error,
-            OSError,
-            OverflowError,
-        ):  # cut short, or damaged sizes beyond what can be sought
-            return None
+        return promise_of(stream, size)
+
+
+def promise_of(stream: BinaryIO, size: int) -> tuple[int, int] | None:
+    """Return what `promised_bytes` does of a file of a size that is open at its start."""
+    try:
+        promise = _promise(stream)
+    except (
+        struct.error,
+        OSError,
+        OverflowError,
+    ):  # cut short, or damaged sizes beyond what can be sought
+        return None
     if promise is None or promise[1] <= 0:
         return None
     start, promised = promise

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import soundfile
 
-from inmf_flow.audio.headers import promised_bytes
+from inmf_flow.audio.headers import promise_of, promised_bytes
 from inmf_flow.errors import AudioError, AudioNotFoundError, AudioUnreachableError
+from inmf_flow.remote import RemoteFile, RemotePath, as_path
 
 # Without MATLAB's .mat (seldom audio), Sound Designer II (its header is in a resource fork) and headerless
 # formats (.raw, .vox, .gsm, .ul, .al: rate and encoding would be guesses).
@@ -95,6 +97,73 @@ class SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
+class RemoteSoundFile(SequentialFile):
+    """A sound file on an object store.
+
+    libsndfile takes a request that fails for the end of the file, so that each read is asked whether one has.
+    """
+
+    def __init__(self, content: _Quiet) -> None:
+        self._object = content
+        try:
+            super().__init__(content)
+        except soundfile.SoundFileError:
+            content.check()
+            raise
+        # A header of which a part could not be had may still look like one.
+        content.check()
+
+    def read(self, *arguments: Any, **options: Any) -> Any:
+        """Read as soundfile does.
+
+        Raises
+        ------
+        AudioUnreachableError
+            When the store failed meanwhile, whatever came of that.
+        """
+        try:
+            return super().read(*arguments, **options)
+        finally:
+            self._object.check()
+
+    def seek(self, *arguments: Any) -> int:
+        """Seek as soundfile does; raises as `read`."""
+        try:
+            return int(super().seek(*arguments))
+        finally:
+            self._object.check()
+
+    def promised_bytes(self) -> tuple[int, int] | None:
+        """Return what `inmf_flow.audio.headers.promised_bytes` does, from what is held of the object."""
+        place = self._object.tell()
+        self._object.seek(0)
+        try:
+            return promise_of(cast(BinaryIO, self._object), self._object.size)
+        finally:
+            self._object.seek(place)
+            self._object.check()
+
+    def close(self) -> None:
+        """Close the file, and the object with it."""
+        super().close()
+        self._object.close()
+
+
+class _Quiet(RemoteFile):
+    """An object that ends where a request fails: libsndfile's callbacks must not raise."""
+
+    def readinto(self, buffer: Any, /) -> int:
+        try:
+            return super().readinto(buffer)
+        except OSError:
+            return 0
+
+    def check(self) -> None:
+        """Raise what no callback could."""
+        if self.error is not None:
+            raise _unreachable(self.path, self.error) from None
+
+
 def audio_info(path: Path | str) -> AudioInfo:
     """Read the header of an audio file.
 
@@ -110,7 +179,7 @@ def audio_info(path: Path | str) -> AudioInfo:
     AudioError
         When it is not audio, holds no samples, is truncated, or is headerless audio.
     """
-    path = Path(path)
+    path = as_path(path)
     with open_stream(path) as stream:
         return _describe(stream, path)
 
@@ -119,8 +188,13 @@ def open_stream(path: Path) -> Any:
     """Open an audio file for sequential reading, as a context manager. Errors as for `audio_info`."""
     _check_path(path)
     try:
-        # As bytes, because soundfile cannot encode names that are not valid text.
-        stream = SequentialFile(os.fsencode(path))
+        if isinstance(path, RemotePath):
+            stream = _open_remote(path)
+        else:
+            # As bytes, because soundfile cannot encode names that are not valid text.
+            stream = SequentialFile(os.fsencode(path))
+    except AudioError:
+        raise
     except (soundfile.SoundFileError, OSError) as error:
         raise decode_error(path, error) from None
     if stream.format == "RAW":
@@ -128,6 +202,28 @@ def open_stream(path: Path) -> Any:
         stream.close()
         raise _headerless(path)
     return stream
+
+
+def _open_remote(path: RemotePath) -> RemoteSoundFile:
+    try:
+        content = _Quiet(path)
+    except FileNotFoundError as error:
+        raise _not_found(path, error) from None
+    except OSError as error:
+        raise _unreachable(path, error) from None
+    if content.size == 0:
+        raise _empty(path)
+    return RemoteSoundFile(content)
+
+
+def _not_found(path: Path, error: OSError) -> AudioNotFoundError:
+    # Of a bucket that is not there the store says more than that this object is not.
+    got = None if not isinstance(path, RemotePath) or error.strerror == os.strerror(errno.ENOENT) else error.strerror
+    return AudioNotFoundError("there is no such audio file", where=path, got=got)
+
+
+def _unreachable(path: Path, error: OSError) -> AudioUnreachableError:
+    return AudioUnreachableError("the audio file cannot be reached", where=path, got=error.strerror)
 
 
 def decode_error(path: Path, error: Exception, second: float | None = None) -> AudioError:
@@ -149,12 +245,17 @@ def decode_error(path: Path, error: Exception, second: float | None = None) -> A
 
 
 def _check_path(path: Path) -> None:
+    if isinstance(path, RemotePath):
+        # Opening it says whether it is there, and without a request more.
+        if path.suffix.lower() == ".raw":
+            raise _headerless(path)
+        return
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
         raise AudioNotFoundError("there is no such audio file", where=path) from None
     except OSError as error:
-        raise AudioUnreachableError("the audio file cannot be reached", where=path, got=error.strerror) from None
+        raise _unreachable(path, error) from None
     if stat.S_ISDIR(mode):
         raise AudioError("a folder is not an audio file", where=path, expected="a file")
     if not stat.S_ISREG(mode):
@@ -162,9 +263,13 @@ def _check_path(path: Path) -> None:
     if not os.access(path, os.R_OK):
         raise AudioUnreachableError("the audio file cannot be read", where=path, got="permission denied")
     if path.stat().st_size == 0:
-        raise AudioError("the audio file is empty", where=path, got="0 bytes")
+        raise _empty(path)
     if path.suffix.lower() == ".raw":
         raise _headerless(path)
+
+
+def _empty(path: Path) -> AudioError:
+    return AudioError("the audio file is empty", where=path, got="0 bytes")
 
 
 def _headerless(path: Path) -> AudioError:
@@ -180,7 +285,7 @@ def _describe(stream: Any, path: Path) -> AudioInfo:
             got=f"{rate} Hz and {channels} channels",
             expected=f"at least {_LOWEST_RATE} Hz and 1 channel",
         )
-    _check_promise(path, frames)
+    _check_promise(path, stream, frames)
     if frames >= _UNKNOWN_FRAMES:
         frames = _count_frames(path, rate)
     if frames < 1:
@@ -188,9 +293,9 @@ def _describe(stream: Any, path: Path) -> AudioInfo:
     return AudioInfo(path, rate, channels, frames, str(stream.format))
 
 
-def _check_promise(path: Path, frames: int) -> None:
+def _check_promise(path: Path, stream: Any, frames: int) -> None:
     """Raise where a whole frame or more of what the header promises is missing."""
-    found = promised_bytes(path)
+    found = stream.promised_bytes() if isinstance(stream, RemoteSoundFile) else promised_bytes(path)
     if found is None or found[0] == found[1]:
         return
     promised, present = found

@@ -147,6 +147,9 @@ class AudioReader:
             raise ArgumentError("the audio file was closed while its blocks were read", where=self.info.path)
         try:
             samples = stream.read(frames, dtype="float32", always_2d=True)
+        except AudioError:
+            # A store that cannot be reached.
+            raise
         except (soundfile.SoundFileError, OSError) as error:
             raise decode_error(self.info.path, error, position / self.info.sample_rate) from None
         piece: Float32 = samples.T

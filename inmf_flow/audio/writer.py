@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from inmf_flow.audio.arrays import as_audio, as_count
 from inmf_flow.errors import ArgumentError, AudioError, OutputError
 from inmf_flow.files import atomic_path
+from inmf_flow.remote import as_path
 
 _FLOAT_TAG = 3
 _BYTES = 4
@@ -58,7 +59,7 @@ class WavWriter:
     _riff_limit = _UINT32_MAX
 
     def __init__(self, path: Path | str, sample_rate: int, channels: int) -> None:
-        self.path = Path(path)
+        self.path = as_path(path)
         self.sample_rate = as_count(sample_rate, "sample_rate", "hertz")
         self.channels = as_count(channels, "channels", "channels")
         if self.channels > _MAX_CHANNELS or self.sample_rate > _UINT32_MAX:

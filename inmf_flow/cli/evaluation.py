@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from inmf_flow.remote import as_path
+
 if TYPE_CHECKING:
     from inmf_flow.evaluate import Mixture
 
@@ -32,6 +34,8 @@ def evaluate(
     from inmf_flow.corpus import is_manifest
     from inmf_flow.evaluate import evaluate_folders
 
+    estimates, references = as_path(estimates), as_path(references)
+    mixtures = as_path(mixtures) if mixtures is not None else None
     metrics = metric or ("si_sdr", "sdr", "sir", "sar", "stoi")
     listed = _listed(mixtures) if mixtures is not None and is_manifest(mixtures) else mixtures
     result = evaluate_folders(estimates, references, metrics, listed)

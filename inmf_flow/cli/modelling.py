@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from inmf_flow.remote import as_path, is_remote
+
 if TYPE_CHECKING:
     from inmf_flow.corpus import Recording
     from inmf_flow.factorize import INMF
@@ -82,6 +84,7 @@ def fit(
     from inmf_flow.store import is_points_store
     from inmf_flow.transform import get_transforms
 
+    audio, output = [as_path(path) for path in audio], as_path(output)
     stores = [path for path in audio if is_points_store(path)]
     if stores and len(stores) < len(audio):
         raise ArgumentError(
@@ -96,7 +99,7 @@ def fit(
     specs = transform or ["stft"]
     transforms = get_transforms(specs, "--transform")
     recordings = [] if stores else find_recordings(audio, "AUDIO")
-    if output.is_dir():
+    if not is_remote(output) and output.is_dir():
         raise ArgumentError("the model file is a folder", where=output, expected="a path such as voice.safetensors")
     from inmf_flow.factorize import INMF
 
@@ -179,6 +182,7 @@ def separate(
     from inmf_flow.transform import get_transforms
 
     chosen = get_transforms(transform or ["stft"], "--transform")
+    mixtures, output = [as_path(path) for path in mixtures], as_path(output)
     models = _named_models(model)
     recordings = find_recordings(mixtures, "MIX")
     mask = _mask(wiener, paper_mask)
@@ -233,7 +237,7 @@ def _named_models(given: list[str]) -> dict[str, Path]:
             raise ArgumentError("not of the form NAME=MODEL", where="--model", got=repr(text))
         if name in models:
             raise ArgumentError(f"the source {name!r} is given twice", where="--model")
-        models[check_name(name, "--model")] = Path(path)
+        models[check_name(name, "--model")] = as_path(path)
     return models
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from inmf_flow.remote import as_path
+
 if TYPE_CHECKING:
     from inmf_flow.pipeline import Pipeline
 
@@ -37,7 +39,7 @@ def run(
     from inmf_flow.pipeline.memory import check_memory, local_worker_memory
 
     loaded = load_pipeline(pipeline, overrides or ())
-    folder = (output or loaded.run_folder).absolute()
+    folder = (as_path(output) if output else loaded.run_folder).absolute()
     explained = explain_pipeline(loaded, folder)
     if dry_run or why:
         print_explanation(explained, why)

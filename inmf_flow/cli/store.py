@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from inmf_flow.remote import as_path, is_remote
+
 app = typer.Typer(no_args_is_help=True, help="Look at, verify and repair a points store.")
 
 StorePath = Annotated[Path, typer.Argument(help="The store's folder, such as RUN_DIR/points.zarr.", metavar="PATH")]
@@ -23,6 +25,7 @@ def info(
 
     from inmf_flow.store import store_info
 
+    path = as_path(path)
     facts = store_info(path)
     if as_json:
         typer.echo(json.dumps(asdict(facts), indent=2))
@@ -38,6 +41,7 @@ def verify(path: StorePath) -> None:
     """Compare every byte of a store with its records; exit with 1 if anything differs."""
     from inmf_flow.store import verify_store
 
+    path = as_path(path)
     problems = verify_store(path)
     for problem in problems:
         typer.echo(str(problem))
@@ -63,8 +67,10 @@ def repair(
     from inmf_flow.pipeline.prepare import sole_driver
     from inmf_flow.store import repair_store
 
+    path = as_path(path)
     run_folder = path.absolute().parent
-    in_run = (run_folder / "ledger" / "driver.lock").exists()
+    # On an object store the lock is gone when its run has ended.
+    in_run = (run_folder / "ledger").is_dir() if is_remote(path) else (run_folder / "ledger" / "driver.lock").exists()
     with sole_driver(run_folder) if in_run and not dry_run else nullcontext():
         found = repair_store(path, dry_run=dry_run)
     if found.found_nothing:

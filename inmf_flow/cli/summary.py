@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from inmf_flow.remote import is_remote
+
 if TYPE_CHECKING:
     from inmf_flow.evaluate import MetricRow
     from inmf_flow.pipeline import RunOutcome
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 # More items than this are summed up; the files have them all.
 _MOST_LINES = 40
+# Failures of earlier runs that a plan lists.
+_MOST_KNOWN = 10_000
 
 
 def print_outcome(outcome: RunOutcome) -> None:
@@ -46,6 +50,10 @@ def print_outcome(outcome: RunOutcome) -> None:
 
 
 def _print_estimates(outcome: RunOutcome) -> None:
+    if outcome.is_large:
+        # Nobody reads a million lines, and the files have them.
+        typer.echo(f"separated: see {shown(outcome.folder / 'outcomes.jsonl')}")
+        return
     scores = {(row.item, row.source): row for row in outcome.metrics if row.metric == "si_sdr"}
     lines = [
         (f"separated: {shown(path)}", scores.get((item, source)))
@@ -77,8 +85,10 @@ def print_explanation(explanation: Explanation, why: bool) -> None:
     """Print what a run would do and, if asked, why."""
     if not explanation.todo:
         typer.echo(f"nothing to do in {shown(explanation.folder)}")
-    for stage, item, reason in explanation.failures:
+    for stage, item, reason in explanation.failures[:_MOST_KNOWN]:
         typer.echo(f"failed before: {stage} {item}: {reason}. It is tried again when what it depends on changes")
+    if len(explanation.failures) > _MOST_KNOWN:
+        typer.echo(f"failed before: ... and {len(explanation.failures) - _MOST_KNOWN} more")
     for name, plan in explanation.stages.items():
         typer.echo(f"{name}: {len(plan.todo)} of {plan.total} to do")
         if why:
@@ -175,5 +185,7 @@ def _number(value: object) -> str:
 
 def shown(path: Path) -> str:
     """Return a path as short as it can be said from the working directory."""
+    if is_remote(path):
+        return str(path)
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative

@@ -7,6 +7,9 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from inmf_flow.errors import ArgumentError
+from inmf_flow.remote import RemotePath, is_remote
+
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 # More folders than this are seldom, and are then looked up again.
@@ -18,7 +21,7 @@ class UnsafePathError(ValueError):
 
 
 class Containment:
-    """Turns the paths of a manifest into paths of files, and refuses those that lead out of a folder.
+    """Turns the paths of a manifest into paths of files or objects, and refuses those that lead out of a folder.
 
     Symbolic links are followed, so neither ``..``, nor an absolute path, nor a link leads out unseen. Links that change
     after the check are not seen: whoever may write below the root can do more than that anyway.
@@ -32,8 +35,9 @@ class Containment:
     """
 
     def __init__(self, folder: Path | str, root: Path | str | None) -> None:
-        self._folder = os.fspath(folder)
-        self.root = None if root is None else os.path.realpath(root)
+        self._folder = str(folder)
+        self._remote_folder = RemotePath(self._folder) if is_remote(self._folder) else None
+        self.root = None if root is None else _real_root(str(root))
         self._inside = None if self.root is None else self.root.rstrip("/") + "/"
         # Most files of a corpus share their folder with others: following its links once is enough.
         self._real_folder = lru_cache(maxsize=_KNOWN_FOLDERS)(os.path.realpath)
@@ -49,6 +53,8 @@ class Containment:
         wrong = _spelling_fault(given)
         if wrong is not None:
             raise UnsafePathError(wrong)
+        if is_remote(given) or (self._remote_folder is not None and not given.startswith("/")):
+            return self._resolve_remote(given)
         # `..` after a link goes up from where that leads, which only the file system knows.
         path = os.path.join(self._folder, given if ".." in given else os.path.normpath(given))
         try:
@@ -61,6 +67,16 @@ class Containment:
                 raise UnsafePathError(self._way_out(given, real))
         return path
 
+    def _resolve_remote(self, given: str) -> str:
+        """Return the URL of an object: there are no links, so its text says where it leads."""
+        try:
+            path = str(RemotePath(given) if self._remote_folder is None else self._remote_folder / given)
+        except ArgumentError as error:
+            raise UnsafePathError(f"is no object of a store, expected {error.expected}") from None
+        if self._inside is not None and not f"{path}/".startswith(self._inside):
+            raise UnsafePathError(self._way_out(given, path))
+        return path
+
     def _real(self, path: str) -> str:
         folder, name = os.path.split(path)
         if name in ("", ".", ".."):
@@ -69,7 +85,9 @@ class Containment:
         return os.path.realpath(real) if os.path.islink(real) else real
 
     def _way_out(self, given: str, real: str) -> str:
-        if os.path.isabs(given):
+        if is_remote(given):
+            way = "is an object of a store"
+        elif os.path.isabs(given):
             way = "is an absolute path"
         elif os.path.normpath(given).startswith(".."):
             way = "goes up by '..'"
@@ -78,13 +96,17 @@ class Containment:
         return f"{way} and leads out of the root {self.root!r}: set 'root', or 'allow_outside: true'"
 
 
+def _real_root(root: str) -> str:
+    return str(RemotePath(root)) if is_remote(root) else os.path.realpath(root)
+
+
 def _spelling_fault(path: str) -> str | None:
     if not path.strip():
         return "is empty, expected the path of an audio file"
     if "\0" in path:
         return "holds a null byte, which no path can"
-    if _URL.match(path):
-        return "is a URL, expected a path: copy the file to this machine first"
+    if _URL.match(path) and not path.startswith("s3://"):
+        return "is a URL, expected a path or s3://BUCKET/KEY: copy the file to this machine first"
     if _DRIVE.match(path):
         return "begins with a drive letter, expected a path of this system"
     if "\\" in path:

@@ -13,6 +13,7 @@ from inmf_flow.corpus.naming import name_rows
 from inmf_flow.corpus.recording import Recording
 from inmf_flow.errors import ConfigError
 from inmf_flow.files import TEMPORARY_MARK
+from inmf_flow.remote import RemotePath, as_path, is_remote
 
 #: What is wrong with a pattern that matches nothing.
 NO_MATCH = "no audio file matches"
@@ -42,7 +43,9 @@ def find_files(patterns: Sequence[Path | str], where: str) -> list[Path]:
     found: dict[Path, None] = {}
     for pattern in patterns:
         text = str(pattern)
-        if glob.has_magic(text) and not os.path.exists(text):
+        if is_remote(text):
+            matches = _remote_files(RemotePath(text), where)
+        elif glob.has_magic(text) and not os.path.exists(text):
             matches = _files(Path(match) for match in glob.iglob(_literal_folders(text), recursive=True))
             explicit = not glob.has_magic(Path(text).suffix) and Path(text).suffix != ""
             if not explicit:
@@ -93,7 +96,7 @@ def find_recordings(
                     rows += read_rows(source, where)
                 elif is_manifest(source):
                     rows += read_rows(Manifest(source), where)
-                elif (path := os.fspath(source)) not in found:
+                elif (path := str(source)) not in found:
                     found[path] = None
                     rows.append(Row(None, path))
         except ConfigError as error:
@@ -128,8 +131,27 @@ def read_manifest(path: Path | str, *, root: Path | str | None = None, allow_out
     ConfigError
         When the file is not there or is no manifest. A `ManifestError` with all faults when lines are wrong.
     """
-    manifest = Manifest(Path(path), None if root is None else Path(root), allow_outside)
+    manifest = Manifest(as_path(path), None if root is None else as_path(root), allow_outside)
     return find_recordings([manifest], "manifest")
+
+
+def _remote_files(path: RemotePath, where: str) -> list[Path]:
+    """Return the objects that a path on an object store names, by the rules of `find_files`."""
+    try:
+        if glob.has_magic(path.key) and not path.exists():
+            parts = path.key.split("/")
+            plain = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+            folder = RemotePath(f"s3://{path.bucket}").joinpath(*parts[:plain])
+            pattern = "/".join(parts[plain:])
+            named = "/." in f"/{pattern}"
+            found = [match for match in _files(folder.glob(pattern)) if named or not _hidden(match, folder)]
+            explicit = path.suffix and not glob.has_magic(path.suffix)
+            return found if explicit else [match for match in found if _is_audio(match)]
+        if path.is_file() or not path.is_dir():
+            return [path]
+        return [each for each in _files(path.rglob("*")) if _is_audio(each) and not _hidden(each, path)]
+    except OSError as error:
+        raise ConfigError(error.strerror or str(error), where=where, got=repr(str(path))) from None
 
 
 def _literal_folders(pattern: str) -> str:
@@ -142,7 +164,7 @@ def _literal_folders(pattern: str) -> str:
     return str(Path(glob.escape(str(folder)), *parts[len(folder.parts) :]))
 
 
-def _hidden(path: Path, folder: str) -> bool:
+def _hidden(path: Path, folder: Path | str) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 

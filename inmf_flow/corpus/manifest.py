@@ -15,6 +15,7 @@ from inmf_flow.corpus.containment import Containment, UnsafePathError
 from inmf_flow.corpus.recording import Recording, Scalar, segment_suffix
 from inmf_flow.corpus.records import EnoughError, Faults, Record, csv_records, json_records, number_of, spell
 from inmf_flow.errors import ConfigError
+from inmf_flow.remote import is_remote
 
 #: Suffixes of files that list recordings instead of being one.
 MANIFEST_SUFFIXES = (".jsonl", ".csv")
@@ -86,7 +87,7 @@ class Row(NamedTuple):
 
 def is_manifest(path: Path | str) -> bool:
     """Return whether a path is that of a manifest, by its suffix."""
-    return os.fspath(path).lower().endswith(MANIFEST_SUFFIXES)
+    return str(path).lower().endswith(MANIFEST_SUFFIXES)
 
 
 def read_rows(manifest: Manifest, where: str | None = None) -> list[Row]:
@@ -104,12 +105,12 @@ def read_rows(manifest: Manifest, where: str | None = None) -> list[Row]:
     ConfigError
         When the file is not there or is no manifest. A `ManifestError` with all faults when lines are wrong.
     """
-    faults = Faults(os.fspath(manifest.path))
+    faults = Faults(str(manifest.path))
     rows = []
     try:
         with _open(manifest, where) as stream:
             reader = _Reader(manifest, faults)
-            is_csv = os.fspath(manifest.path).lower().endswith(".csv")
+            is_csv = str(manifest.path).lower().endswith(".csv")
             records = csv_records(stream, faults, "audio") if is_csv else json_records(stream, faults)
             rows = list(_rows(records, reader))
     except EnoughError:
@@ -138,26 +139,27 @@ def _open(manifest: Manifest, where: str | None) -> BinaryIO:
         raise ConfigError(
             "this is not a manifest", where=where, got=repr(str(path)), expected=f"{' or '.join(MANIFEST_SUFFIXES)}"
         )
-    if manifest.root is not None and not manifest.allow_outside and not os.path.isdir(manifest.root):
+    checks_root = manifest.root is not None and not manifest.allow_outside and not is_remote(manifest.root)
+    if checks_root and not os.path.isdir(str(manifest.root)):
         raise ConfigError("the root of a manifest is not a folder", where=where, got=repr(str(manifest.root)))
     try:
-        mode = os.stat(path).st_mode
+        mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null byte in the name
         raise ConfigError(
             "there is no such manifest", where=where, got=repr(str(path)), hint="Check the path."
         ) from None
     if not stat.S_ISREG(mode):
         raise ConfigError("a manifest has to be a file", where=where, got=repr(str(path)))
-    return open(path, "rb")
+    return path.open("rb")
 
 
 class _Reader:
     """Checks records and makes rows of them."""
 
     def __init__(self, manifest: Manifest, faults: Faults) -> None:
-        self._name = os.fspath(manifest.path)
+        self._name = str(manifest.path)
         self._faults = faults
-        folder = os.path.dirname(self._name)
+        folder: Path | str = manifest.path.parent if is_remote(manifest.path) else os.path.dirname(self._name)
         root = None if manifest.allow_outside else manifest.root or folder or "."
         self._paths = Containment(folder, root)
         self._texts: dict[str, str] = {}

@@ -13,6 +13,7 @@ from inmf_flow.corpus.recording import Recording, Scalar
 from inmf_flow.corpus.tables import write_table
 from inmf_flow.errors import ArgumentError
 from inmf_flow.files import atomic_path
+from inmf_flow.remote import as_path, is_remote
 
 
 def describe_recording(recording: Recording) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def write_manifest(path: Path | str, recordings: Iterable[Recording]) -> None:
     ArgumentError
         When the suffix is neither of the two, or metadata has the name of a column.
     """
-    path = Path(path)
+    path = as_path(path)
     if not is_manifest(path):
         raise ArgumentError("this is no name of a manifest", where=path, expected="NAME.jsonl or NAME.csv")
     lines = (_line(recording, path.parent) for recording in recordings)
@@ -121,5 +122,7 @@ def _line(recording: Recording, folder: Path) -> Mapping[str, Scalar]:
 
 
 def _relative(path: Path, folder: Path) -> str:
+    if is_remote(path) or is_remote(folder):
+        return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path.absolute())
     whole, base = os.path.abspath(path), os.path.abspath(folder)
     return os.path.relpath(whole, base) if whole.startswith(base.rstrip("/") + "/") else whole

@@ -26,7 +26,7 @@ def name_recordings(paths: Iterable[Path]) -> list[Recording]:
     Names differ by more than case, and do not depend on the order of the paths.
     """
     paths = list(paths)
-    names = unique_names([os.fspath(path) for path in paths])
+    names = unique_names([str(path) for path in paths])
     return [Recording(name, path) for name, path in zip(names, paths, strict=True)]
 
 

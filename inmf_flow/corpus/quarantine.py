@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from inmf_flow.corpus.reading import open_recording
 from inmf_flow.corpus.recording import Recording
 from inmf_flow.corpus.tables import write_table
 from inmf_flow.errors import ArgumentError, InmfError
+from inmf_flow.remote import as_path
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def read_quarantine(path: Path | str) -> list[Quarantined]:
     """
     rows = []
     try:
-        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        with as_path(path).open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
             reader = csv.reader(stream, strict=True)
             header = next(reader, [])
             if header != _COLUMNS:
@@ -106,7 +106,7 @@ def read_quarantine(path: Path | str) -> list[Quarantined]:
                     expected=", ".join(_COLUMNS),
                 )
             for cells in reader:
-                rows.append(_parse(cells, f"{os.fspath(path)}:{reader.line_num}"))
+                rows.append(_parse(cells, f"{path}:{reader.line_num}"))
     except OSError as error:
         raise ArgumentError("the quarantine cannot be read", where=path, got=error.strerror) from None
     except csv.Error as error:

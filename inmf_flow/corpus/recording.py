@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -11,6 +10,7 @@ from typing import Any, NoReturn
 
 from inmf_flow.audio import segment_fault
 from inmf_flow.errors import ArgumentError
+from inmf_flow.remote import as_path
 
 Scalar = str | int | float | bool | None
 """What a recording's metadata may hold: the single values that JSON has."""
@@ -68,14 +68,19 @@ class Recording:
         put(self, "item", item)
         put(self, "start", start)
         put(self, "stop", stop)
-        put(self, "_path", os.fspath(path))
+        put(self, "_path", path if isinstance(path, str) else str(path))
         put(self, "_keys", _shared(tuple(metadata)) if metadata else ())
         put(self, "_values", tuple(metadata.values()) if metadata else ())
 
     @property
     def path(self) -> Path:
         """The audio file."""
-        return Path(self._path)
+        return as_path(self._path)
+
+    @property
+    def file(self) -> str:
+        """The audio file's path as text: of a million recordings nobody wants a million paths."""
+        return self._path
 
     @property
     def metadata(self) -> dict[str, Scalar]:

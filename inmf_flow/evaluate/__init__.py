@@ -8,7 +8,7 @@ from inmf_flow.evaluate.items import MetricRow, evaluate_item
 from inmf_flow.evaluate.metric import LIMIT_DB, Metric, get_metrics
 from inmf_flow.evaluate.scale_invariant import SI_SDR, si_sdr
 from inmf_flow.evaluate.summary import summarize
-from inmf_flow.evaluate.table import read_metrics_csv, write_metrics_csv
+from inmf_flow.evaluate.table import iterate_metrics_csv, metrics_csv_lines, read_metrics_csv, write_metrics_csv
 
 __all__ = [
     "LIMIT_DB",
@@ -19,6 +19,8 @@ __all__ = [
     "evaluate_folders",
     "evaluate_item",
     "get_metrics",
+    "iterate_metrics_csv",
+    "metrics_csv_lines",
     "read_metrics_csv",
     "si_sdr",
     "summarize",

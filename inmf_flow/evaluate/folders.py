@@ -10,6 +10,7 @@ from inmf_flow.audio import AUDIO_SUFFIXES
 from inmf_flow.errors import ArgumentError, InmfError
 from inmf_flow.evaluate.items import MetricRow, evaluate_item
 from inmf_flow.evaluate.metric import get_metrics
+from inmf_flow.remote import as_path
 
 _MIXTURE = "mixture"
 
@@ -85,7 +86,7 @@ def evaluate_folders(
         When a folder is not there, or there are no estimates in it.
     """
     get_metrics(metrics)
-    estimates, references = Path(estimates), Path(references)
+    estimates, references = as_path(estimates), as_path(references)
     items = _items(estimates, "estimates")
     known = _items(references, "references")
     if not items:
@@ -97,7 +98,7 @@ def evaluate_folders(
         )
     listed = mixtures if isinstance(mixtures, Mapping) else {}
     if mixtures is not None and not isinstance(mixtures, Mapping):
-        _check_folder(Path(mixtures), "mixtures")
+        _check_folder(as_path(mixtures), "mixtures")
     outcome = Evaluation(missing=_missing(items, known, listed))
     for item in items:
         try:
@@ -131,7 +132,7 @@ def _evaluate(
     if _MIXTURE in truth and _MIXTURE not in guesses:
         mixture = truth.pop(_MIXTURE)
     if mixtures is not None:
-        mixture = _find_mixture(Path(mixtures), item)
+        mixture = _find_mixture(as_path(mixtures), item)
     return evaluate_item(item, truth, guesses, mixture, metrics)
 
 

@@ -5,19 +5,26 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
 from inmf_flow.errors import ArgumentError
 from inmf_flow.evaluate.items import MetricRow
 from inmf_flow.files import atomic_write
+from inmf_flow.remote import as_path
 
 _COLUMNS = [field.name for field in fields(MetricRow)]
 
 
 def write_metrics_csv(path: Path | str, rows: Iterable[MetricRow]) -> None:
     """Write scores atomically, a row each under the names of `MetricRow`; NaN is an empty cell."""
+    # Names come from file names, which need not be valid text.
+    atomic_write(path, "".join(metrics_csv_lines(rows)).encode("utf-8", "surrogateescape"))
+
+
+def metrics_csv_lines(rows: Iterable[MetricRow]) -> Iterator[str]:
+    """Yield the text of such a file, a row at a time, the names first."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     # Python 3.11 leaves a carriage return bare where lines end in a line feed alone, and then cannot read it.
@@ -28,8 +35,11 @@ def write_metrics_csv(path: Path | str, rows: Iterable[MetricRow]) -> None:
         cells = ("" if math.isnan(number) else repr(float(number)) for number in numbers)
         names = (row.item, row.source, row.metric)
         (quoting if "\r" in "".join(names) else writer).writerow([*names, *cells])
-    # Names come from file names, which need not be valid text.
-    atomic_write(path, text.getvalue().encode("utf-8", "surrogateescape"))
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
+    if text.getvalue():
+        yield text.getvalue()
 
 
 def read_metrics_csv(path: Path | str) -> list[MetricRow]:
@@ -40,7 +50,12 @@ def read_metrics_csv(path: Path | str) -> list[MetricRow]:
     ArgumentError
         When the file is not there, or not such a table.
     """
-    path = Path(path)
+    return list(iterate_metrics_csv(path))
+
+
+def iterate_metrics_csv(path: Path | str) -> Iterator[MetricRow]:
+    """Yield the rows of such a file one at a time; errors as of `read_metrics_csv`."""
+    path = as_path(path)
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
             reader = csv.DictReader(stream, strict=True)
@@ -52,7 +67,8 @@ def read_metrics_csv(path: Path | str) -> list[MetricRow]:
                     got=", ".join(reader.fieldnames or []) or "an empty file",
                     expected=", ".join(_COLUMNS),
                 )
-            return [_parse(path, reader.line_num, cells) for cells in reader]
+            for cells in reader:
+                yield _parse(path, reader.line_num, cells)
     except OSError as error:
         raise ArgumentError("the table of metrics cannot be read", where=path, got=error.strerror) from None
     except csv.Error as error:

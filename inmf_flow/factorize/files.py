@@ -10,7 +10,7 @@ import numpy as np
 
 from inmf_flow._version import __version__
 from inmf_flow.errors import ArgumentError, ModelFileError, UnknownNameError
-from inmf_flow.files import atomic_write
+from inmf_flow.files import atomic_write, local_file
 from inmf_flow.registry import fields
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not path.is_file():
         raise ModelFileError("there is no such model file", where=path, hint="`inmf fit` writes one.")
     try:
-        with safetensors.safe_open(path, framework="numpy") as stream:
+        with local_file(path) as local, safetensors.safe_open(local, framework="numpy") as stream:
             metadata = stream.metadata() or {}
             if _HEADER not in metadata:
                 raise ModelFileError(

@@ -25,6 +25,7 @@ from inmf_flow.factorize.start import set_activations, set_templates, start
 from inmf_flow.factorize.warm import fit_warm
 from inmf_flow.points import GridBlock, PointSet
 from inmf_flow.registry import fields, parse_choice
+from inmf_flow.remote import as_path
 
 _DEFAULT_ITERATIONS = {"mu": 300, "warm": 30, "rprop": 1000}
 
@@ -367,7 +368,7 @@ class INMF:
             When there is nothing to save.
         """
         self._fitted()
-        files.save(self, Path(path))
+        files.save(self, as_path(path))
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> INMF:
@@ -378,7 +379,7 @@ class INMF:
         ModelFileError
             When the file is missing, damaged, or not one of ours.
         """
-        return files.load(cls, Path(path), device)
+        return files.load(cls, as_path(path), device)
 
     def __repr__(self) -> str:
         settings = f"field={self.field!r}, beta_loss={self.beta_loss!r}, power={self.power}"

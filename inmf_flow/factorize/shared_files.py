@@ -13,6 +13,7 @@ from inmf_flow._version import __version__
 from inmf_flow.errors import InmfError, ModelFileError
 from inmf_flow.factorize.shared import SharedDictionary
 from inmf_flow.files import atomic_write
+from inmf_flow.remote import as_path
 
 FORMAT = 1
 _HEADER = "inmf_flow_shared_dictionary"
@@ -83,7 +84,7 @@ def load_dictionary(path: str | Path) -> SharedDictionary:
     ModelFileError
         When the file is missing, damaged, or not one of ours.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise ModelFileError("there is no such checkpoint", where=path)
     return dictionary_from_bytes(path.read_bytes(), where=path)

@@ -43,7 +43,7 @@ class TaskQueue:
         return queue
 
     def add(self, stage: str, tasks: Iterable[Task], resources: Mapping[str, float] | None = None) -> None:
-        """Append tasks of a stage; they are read as there is room for them."""
+        """Append tasks, all of this stage; they are read as there is room for them."""
         self._waiting[stage].append(iter(tasks))
         self._resources[stage] = dict(resources or {})
 

@@ -107,11 +107,11 @@ def estimate_run(explained: Explanation) -> Estimate:
     stages: dict[str, StageCost] = {}
     unknown: list[str] = []
     plans = {name: plan for name, plan in explained.stages.items() if plan.todo}
-    places = {name: _places(plan.todo) for name, plan in plans.items()}
+    places = {name: _places(plan.todo.payloads()) for name, plan in plans.items()}
     trial = Trial(explained, [place for name in ("analyze", "fit", "separate") for place in places.get(name, ())])
     store_bytes, store_files = 0.0, 0
     for name, plan in plans.items():
-        tasks = sum(bool(batch.todo) for batch in plan.batches)
+        tasks = len(plan.todo_batches)
         cost = StageCost(len(plan.todo), tasks)
         if name in ("analyze", "fit", "separate") and places[name]:
             cost = replace(cost, hours=hours_of(places[name]))
@@ -126,13 +126,13 @@ def estimate_run(explained: Explanation) -> Estimate:
     return Estimate(stages, store_bytes, store_files, tuple(unknown))
 
 
-def _places(works: Iterable[Any]) -> list[Place]:
-    """Return where the recordings are that works read."""
+def _places(payloads: Iterable[Mapping[str, Any]]) -> list[Place]:
+    """Return where the recordings are that tasks read."""
     found: list[Place] = []
-    for work in works:
-        if "path" in work.payload:
-            found.append(place_of(work.payload))
-        found += [place_of_item(work.payload, item) for item in work.payload.get("items", ())]
+    for payload in payloads:
+        if "path" in payload:
+            found.append(place_of(payload))
+        found += [place_of_item(payload, item) for item in payload.get("items", ())]
     return found
 
 

@@ -43,15 +43,18 @@ def explain_pipeline(pipeline: Pipeline, run_folder: Path, planner: Planner | No
     check_output_folder(run_folder)
     planner = planner or Planner(pipeline, run_folder)
     analyze = planner.analyze()
-    fit = planner.fit(analyze.valid)
+    fit = planner.fit(analyze)
     stages = {"analyze": analyze, "fit": fit}
-    blocked = planner.blocked(fit.valid)
-    if not blocked:
-        stages["separate"] = planner.separate(fit.valid)
-        stages["evaluate"] = planner.evaluate(stages["separate"].valid)
-    entries = [entry for plan in stages.values() for entry in plan.valid.values()] + list(blocked.values())
-    stages["report"] = planner.report(sorted(entries, key=lambda entry: (entry.item, entry.key)))
-    failures = [f for name, plan in stages.items() for f in known_failures(name, plan.valid.values())]
-    failures += known_failures("separate", blocked.values())
+    fitted = dict(fit.valid)
+    blocked = planner.blocked(fitted)
+    if blocked is None:
+        stages["separate"] = planner.separate(fitted)
+        stages["evaluate"] = planner.evaluate(stages["separate"])
+    stages["report"] = planner.report(stages)
+    failures = list(analyze.failures)
+    failures += known_failures("fit", fitted.values())
+    failures += [failure for name in ("separate", "evaluate") if name in stages for failure in stages[name].failures]
+    if blocked is not None:
+        failures += [("separate", recording.item, blocked) for recording in planner.mixtures]
     planned = {name: plan for name, plan in stages.items() if plan.total}
     return Explanation(pipeline, run_folder, planned, failures, planner)

@@ -1,19 +1,21 @@
 """The ledger: what was done to each item, with which inputs, and what came of it.
 
 A record holds a batch of items and is written whole after the batch's outputs are in place, so what it names exists.
-Records are looked up by item, not by batch: how items are batched may change between runs.
+How items are batched may change between runs: then records are written anew (`Ledger.align`) before anything is done.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from inmf_flow.errors import ConfigError
-from inmf_flow.files import TEMPORARY_MARK, atomic_write, digest_bytes, digest_file
+from inmf_flow.files import TEMPORARY_MARK, atomic_write, describe_file, digest_bytes, remove_tree
 
 FORMAT = 1
 FOLDER = "ledger"
@@ -66,7 +68,7 @@ def digest_json(value: Any) -> str:
 
 def describe_output(run_folder: Path, path: Path) -> dict[str, tuple[int, str]]:
     """Return the entry of a finished file for `Entry.outputs`."""
-    return {path.relative_to(run_folder).as_posix(): (path.stat().st_size, digest_file(path))}
+    return {path.relative_to(run_folder).as_posix(): describe_file(path)}
 
 
 class Ledger:
@@ -80,6 +82,7 @@ class Ledger:
 
     def __init__(self, run_folder: Path) -> None:
         self.run_folder = run_folder
+        self._base = str(run_folder)
 
     def record_path(self, stage: str, batch: str) -> Path:
         """Return where a batch's record is."""
@@ -87,52 +90,167 @@ class Ledger:
 
     def load(self, stage: str) -> dict[str, Entry]:
         """Return all entries of a stage by item; records that cannot be read count as not there."""
-        entries: dict[str, Entry] = {}
-        for path in sorted((self.run_folder / FOLDER / stage).glob("*.json")):
-            if path.name.startswith(TEMPORARY_MARK):
-                continue
-            for entry in _read(path, stage):
-                entries[entry.item] = entry
-        return entries
+        records = self.records(stage)
+        return {item: entry for name in sorted(records.names) for item, entry in records.read(name).items()}
+
+    def records(self, stage: str) -> StageRecords:
+        """Return the records of a stage, to be read one by one."""
+        return StageRecords(self.run_folder / FOLDER / stage, stage)
 
     def write(self, stage: str, batch: str, entries: Iterable[Entry]) -> None:
         """Write a batch's record atomically; equal entries give equal bytes."""
-        body = {"format": FORMAT, "stage": stage, "items": {e.item: _plain(e) for e in entries}}
-        text = json.dumps({**body, "checksum": digest_json(body)}, sort_keys=True, indent=1)
-        path = self.record_path(stage, batch)
-        if not (path.is_file() and path.read_bytes() == text.encode()):
-            atomic_write(path, text)
+        _write(self.record_path(stage, batch), stage, entries)
+
+    def align(self, stage: str, batches: Iterable[tuple[str, list[Entry]]]) -> None:
+        """Let a stage have these records and no others.
+
+        Entries may move from one record to another. Whatever the moment at which this is ended, none is lost: the new
+        records are all written beside the old ones before the first old one goes.
+        """
+        folder, beside = self.run_folder / FOLDER / stage, _beside(self.run_folder / FOLDER / stage)
+        names = []
+        for name, entries in batches:
+            if entries:
+                names.append(name)
+                text = _text(stage, entries)
+                if not _holds(folder / f"{name}.json", text):
+                    atomic_write(beside / f"{name}.json", text)
+        if beside.is_dir():
+            atomic_write(beside / _COMPLETE, json.dumps(names))
+            _finish_alignment(folder)
+        self.keep_only(stage, names)
+
+    def recover(self, stage: str) -> None:
+        """Finish what a killed run left of an alignment, or drop it if it is not whole."""
+        folder = self.run_folder / FOLDER / stage
+        beside = _beside(folder)
+        if (beside / _COMPLETE).is_file():
+            _finish_alignment(folder)
+        elif beside.is_dir():
+            remove_tree(beside)
 
     def keep_only(self, stage: str, batches: Iterable[str]) -> None:
         """Remove records of batches that the plan does not have, and leftovers of killed writers."""
-        kept = {self.record_path(stage, batch) for batch in batches}
-        for path in (self.run_folder / FOLDER / stage).glob("*"):
-            if path not in kept:
-                path.unlink(missing_ok=True)
+        kept = {f"{batch}.json" for batch in batches}
+        with suppress(FileNotFoundError):
+            for path in (self.run_folder / FOLDER / stage).iterdir():
+                if path.name not in kept:
+                    path.unlink(missing_ok=True)
 
-    def why_redo(self, entry: Entry | None, inputs: Mapping[str, str], digest: Callable[[Path], str]) -> str | None:
-        """Return why an item must be done, or None when its entry still holds; ``digest`` gives a file's."""
+    def why_redo(
+        self, entry: Entry | None, inputs: Mapping[str, str], fault: Callable[[Path | str, int, str], str | None]
+    ) -> str | None:
+        """Return why an item must be done, or None when its entry still holds.
+
+        ``fault`` says what has become of a file that should have a size and a digest.
+        """
         if entry is None:
             return "it has not been done yet"
-        changed = sorted(name for name in {*inputs, *entry.inputs} if inputs.get(name) != entry.inputs.get(name))
-        if changed:
+        if inputs != entry.inputs:
+            changed = sorted(name for name in {*inputs, *entry.inputs} if inputs.get(name) != entry.inputs.get(name))
             return "changed: " + ", ".join(changed)
         if entry.status == "failed":
             return f"it failed for a reason that may have passed ({entry.reason})" if entry.transient else None
-        for name, (size, known) in entry.outputs.items():
-            path = self.run_folder / name
-            try:
-                if path.stat().st_size != size or digest(path) != known:
-                    return f"{name} has changed"
-            except OSError:
-                return f"{name} is gone"
+        for name, (size, digest) in entry.outputs.items():
+            found = fault(self.place(name), size, digest)
+            if found is not None:
+                return f"{name} {found}"
         return None
+
+    def place(self, name: str) -> str:
+        """Return where an output is, in the cheapest form: a run has millions of them."""
+        return f"{self._base}/{name}"
+
+
+class StageRecords:
+    """The records of one stage, read when they are asked for.
+
+    Attributes
+    ----------
+    names
+        Of the batches that have a record.
+    """
+
+    def __init__(self, folder: Path, stage: str) -> None:
+        self._folder = folder
+        self._stage = stage
+        # An alignment that was not finished: its records are the ones that count, and can be read by whoever may not
+        # write.
+        self._beside = _beside(folder) if (_beside(folder) / _COMPLETE).is_file() else None
+        self._aligned = set(_names(self._beside)) if self._beside is not None else set()
+        self.names = frozenset(_names(folder)) | self._aligned
+        self._read_lately = lru_cache(maxsize=64)(self._read)
+
+    def read(self, name: str) -> Mapping[str, Entry]:
+        """Return the entries of a record by item; none where it cannot be read.
+
+        Raises
+        ------
+        ConfigError
+            When a newer version wrote it.
+        """
+        return self._read_lately(name)
+
+    def _read(self, name: str) -> dict[str, Entry]:
+        folder = self._beside if self._beside is not None and name in self._aligned else self._folder
+        return {entry.item: entry for entry in _read(folder / f"{name}.json", self._stage)}
+
+
+_COMPLETE = "complete"
+
+
+def _beside(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.aligned")
+
+
+def _names(folder: Path) -> Iterator[str]:
+    with suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            if path.name.endswith(".json") and not path.name.startswith(TEMPORARY_MARK):
+                yield path.name.removesuffix(".json")
+
+
+def _finish_alignment(folder: Path) -> None:
+    """Put the records beside in place. Done twice it gives the same; the mark that says to do it goes last but one."""
+    beside = _beside(folder)
+    for name in sorted(_names(beside)):
+        atomic_write(folder / f"{name}.json", (beside / f"{name}.json").read_bytes())
+    names = set(json.loads((beside / _COMPLETE).read_bytes()))
+    for name in list(_names(folder)):
+        if name not in names:
+            (folder / f"{name}.json").unlink(missing_ok=True)
+    (beside / _COMPLETE).unlink()
+    remove_tree(beside)
+
+
+def _text(stage: str, entries: Iterable[Entry]) -> str:
+    items = {entry.item: _plain(entry) for entry in sorted(entries, key=lambda entry: entry.item)}
+    body = {"format": FORMAT, "stage": stage, "items": items}
+    return json.dumps({**body, "checksum": digest_json(body)}, sort_keys=True, indent=1)
+
+
+def _write(path: Path, stage: str, entries: Iterable[Entry]) -> None:
+    text = _text(stage, entries)
+    if not _holds(path, text):
+        atomic_write(path, text)
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
 
 
 def _plain(entry: Entry) -> dict[str, Any]:
-    data = asdict(entry)
-    del data["item"]
-    return data
+    return {
+        "inputs": dict(entry.inputs),
+        "status": entry.status,
+        "reason": entry.reason,
+        "transient": entry.transient,
+        "outputs": {name: list(known) for name, known in entry.outputs.items()},
+        "extra": dict(entry.extra),
+    }
 
 
 def _read(path: Path, stage: str) -> list[Entry]:
@@ -161,7 +279,7 @@ def _read(path: Path, stage: str) -> list[Entry]:
             )
             for item, data in body["items"].items()
         ]
-    except ConfigError:
+    except (ConfigError, ConnectionError):
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import zip_longest
-from pathlib import Path
 
 from inmf_flow.corpus import Quarantined, Recording, read_quarantine, write_quarantine
 from inmf_flow.errors import ArgumentError
-from inmf_flow.files import atomic_path
-from inmf_flow.pipeline.ledger import Entry
-from inmf_flow.pipeline.outcome import RunOutcome, relative_path
+from inmf_flow.pipeline.documents import holds_lines, relative_path, write_lines
+from inmf_flow.pipeline.outcome import RunOutcome
 from inmf_flow.pipeline.plan import Planner
 
 ITEMS_FILE = "items.jsonl"
@@ -26,10 +23,8 @@ def write_items(planner: Planner) -> None:
     that sources are learned from, in the order of the pipeline.
     """
     path = planner.run_folder / ITEMS_FILE
-    if _holds(path, _lines(planner)):
-        return
-    with atomic_path(path) as temporary, temporary.open("w", encoding="ascii") as stream:
-        stream.writelines(_lines(planner))
+    if not holds_lines(path, _lines(planner)):
+        write_lines(path, _lines(planner))
 
 
 def _lines(planner: Planner) -> Iterator[str]:
@@ -44,7 +39,7 @@ def _line(planner: Planner, item: str, source: str | None, recording: Recording)
     described = {
         "item": item,
         "source": source,
-        "path": relative_path(planner, recording.path),
+        "path": relative_path(planner, recording.file),
         "start": recording.start,
         "stop": recording.stop,
         "metadata": recording.metadata,
@@ -52,18 +47,13 @@ def _line(planner: Planner, item: str, source: str | None, recording: Recording)
     return json.dumps(described) + "\n"
 
 
-def _holds(path: Path, lines: Iterator[str]) -> bool:
-    try:
-        with path.open(encoding="ascii", newline="") as stream:
-            return all(known == line for known, line in zip_longest(stream, lines))
-    except (OSError, UnicodeDecodeError):
-        return False
+def write_run_quarantine(planner: Planner, outcome: RunOutcome, blocked: bool) -> None:
+    """Let ``quarantine.csv`` list the recordings that failed in this run or before, or be gone where none did.
 
-
-def write_run_quarantine(planner: Planner, outcome: RunOutcome, entries: Mapping[str, Mapping[str, Entry]]) -> None:
-    """Let ``quarantine.csv`` list the recordings that failed in this run or before, or be gone where none did."""
+    ``blocked``: mixtures were not looked at, since a source has no model.
+    """
     path = planner.run_folder / QUARANTINE_FILE
-    rows = list(_quarantined(planner, outcome, entries)) if outcome.failures else []
+    rows = list(_quarantined(planner, outcome, blocked)) if outcome.failures else []
     if not rows:
         path.unlink(missing_ok=True)
         return
@@ -75,15 +65,16 @@ def write_run_quarantine(planner: Planner, outcome: RunOutcome, entries: Mapping
         write_quarantine(path, rows)
 
 
-def _quarantined(
-    planner: Planner, outcome: RunOutcome, entries: Mapping[str, Mapping[str, Entry]]
-) -> Iterator[Quarantined]:
-    mixtures = {recording.item: recording for recording in planner.mixtures}
-    training = {f"{source}/{r.item}": r for source, recordings in planner.training.items() for r in recordings}
+def _quarantined(planner: Planner, outcome: RunOutcome, blocked: bool) -> Iterator[Quarantined]:
+    failed = {item for _, item, _ in outcome.failures}
+    mixtures = {recording.item: recording for recording in planner.mixtures if recording.item in failed}
+    training = {
+        item: recording
+        for source, recordings in planner.training.items()
+        for recording in recordings
+        if (item := f"{source}/{recording.item}") in failed
+    }
     for stage, item, reason in outcome.failures:
         recording = (training if stage in ("analyze", "fit") else mixtures).get(item)
-        entry = entries.get(stage, {}).get(item)
-        # A mixture without inputs was not looked at: a source has no model.
-        if recording is None or (entry is not None and not entry.inputs):
-            continue
-        yield replace(Quarantined.of(recording, stage, reason), item=item)
+        if recording is not None and not (blocked and stage == "separate"):
+            yield replace(Quarantined.of(recording, stage, reason), item=item)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from inmf_flow.remote import as_path
+
 Place = str | list[Any]
 """A path, or [path, start, stop] of a segment: seconds from the file's start, None for its start and its end."""
 
@@ -23,9 +25,9 @@ def place_of_item(payload: Mapping[str, Any], item: str) -> Place:
 def split_place(place: Place) -> tuple[Path, float | None, float | None]:
     """Return path, start and stop."""
     if isinstance(place, str):
-        return Path(place), None, None
+        return as_path(place), None, None
     path, start, stop = place
-    return Path(path), start, stop
+    return as_path(path), start, stop
 
 
 def _placed(path: str, segment: Sequence[float | None] | None) -> Place:

@@ -1,23 +1,29 @@
-"""What a run has to do: items with their keys, grouped into batches, and why each is to be done."""
+"""What a run has to do: the items of each stage with what their results depend on."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, lru_cache, wraps
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from inmf_flow._version import __version__
 from inmf_flow.audio import audio_info
 from inmf_flow.corpus import Recording, whole_name
 from inmf_flow.errors import AudioError, ConfigError
 from inmf_flow.pipeline.config import Pipeline
-from inmf_flow.pipeline.inputs import UNREADABLE, InputDigests
+from inmf_flow.pipeline.inputs import UNREAD, UNREADABLE, InputDigests, file_status
 from inmf_flow.pipeline.ledger import Entry, Ledger, digest_json
 from inmf_flow.pipeline.recordings import check_corpus
+from inmf_flow.pipeline.results import DONE, FAILED, TODO
+from inmf_flow.pipeline.stages import Batch, Digest, StagePlan, Work, Works
 from inmf_flow.registry import parse_spec
+from inmf_flow.remote import is_remote, listed
+
+__all__ = ["PENDING", "STAGES", "Batch", "Planner", "StagePlan", "Work", "check_output_folder"]
 
 STAGES = ("analyze", "fit", "separate", "evaluate", "report")
 #: Stands for an input that a stage before will make.
@@ -25,52 +31,17 @@ PENDING = "pending"
 
 # Raise a stage's number when equal inputs give another result than before.
 _STAGE_VERSIONS = {"analyze": 1, "fit": 2, "separate": 1, "evaluate": 1, "report": 1}
-# Batches are cut by these alone, so that they depend on the corpus and not on the cluster or on what remains.
-_BATCH_LIMITS = {"analyze": (256, 64 << 20), "separate": (16, 8 << 20), "evaluate": (64, 64 << 20)}
 
 
-@dataclass(frozen=True)
-class Work:
-    """One item of a stage: what its result depends on, what a task needs, why it is to be done (None: it is not)."""
+def _with_listings(plan: Callable[..., StagePlan]) -> Callable[..., StagePlan]:
+    """Let a stage be planned with a few listings instead of a request for each object that it asks about."""
 
-    item: str
-    inputs: Mapping[str, str]
-    payload: Mapping[str, Any]
-    size: int = 0
-    why: str | None = None
+    @wraps(plan)
+    def planned(planner: Planner, *arguments: Any) -> StagePlan:
+        with listed(planner.remote_files):
+            return plan(planner, *arguments)
 
-
-@dataclass(frozen=True)
-class Batch:
-    """Items that one task does and one record holds."""
-
-    name: str
-    works: tuple[Work, ...]
-
-    @property
-    def todo(self) -> list[Work]:
-        """The items that are to be done."""
-        return [work for work in self.works if work.why is not None]
-
-
-@dataclass(frozen=True)
-class StagePlan:
-    """A stage's batches, the entries of earlier runs that still hold, and all that were known."""
-
-    stage: str
-    batches: tuple[Batch, ...]
-    valid: Mapping[str, Entry]
-    known: Mapping[str, Entry] = field(default_factory=dict)
-
-    @cached_property
-    def todo(self) -> list[Work]:
-        """The items that are to be done, in order."""
-        return [work for batch in self.batches for work in batch.todo]
-
-    @property
-    def total(self) -> int:
-        """The number of items."""
-        return sum(len(batch.works) for batch in self.batches)
+    return planned
 
 
 class Planner:
@@ -93,8 +64,21 @@ class Planner:
         self.pipeline = pipeline
         self.run_folder = run_folder
         self.ledger = Ledger(run_folder)
-        self.digests = InputDigests(run_folder / "ledger" / "inputs.json")
+        self.digests = InputDigests(run_folder / "ledger" / "digests")
         self.mixtures, self.training = check_corpus(pipeline)
+
+    @cached_property
+    def remote_files(self) -> list[Path]:
+        """What planning asks an object store about: recordings, references, and what stages write."""
+        found = [r.path for rs in (self.mixtures, *self.training.values()) for r in rs if is_remote(r.file)]
+        scored = self.pipeline.evaluate
+        if scored is not None and is_remote(self.pipeline.resolve(scored.references)):
+            found += [path for recording in self.mixtures for path in self.references(recording).values()]
+        if is_remote(self.run_folder):
+            # Many of each, so that their folders are worth a listing.
+            found += [self.run_folder / folder / "x" for folder in ("separated", "points.zarr/manifest")] * 3
+            found += [self.run_folder / "models" / f"{source}.safetensors" for source in self.pipeline.sources]
+        return found
 
     @cached_property
     def config_hash(self) -> str:
@@ -139,68 +123,90 @@ class Planner:
         """Updates of a mixture's activations."""
         return self.pipeline.separate.updates
 
+    @_with_listings
     def analyze(self) -> StagePlan:
         """Plan the analysis of training audio; nothing where points are not stored."""
-        settings = digest_json(
-            [[self._transforms[name] for name in self.pipeline.analyzed], self.pipeline.corpus.sample_rate]
+        common = {
+            "transforms": digest_json(
+                [[self._transforms[name] for name in self.pipeline.analyzed], self.pipeline.corpus.sample_rate]
+            ),
+            "software": self._software("analyze"),
+        }
+        found = self._training_items if self.pipeline.store == "zarr" else []
+        recordings = [recording for _, recording in found]
+
+        def inputs(place: int, digest: Digest) -> dict[str, str]:
+            recording = recordings[place]
+            return {"audio": digest(recording.file), **common, **_segment_input(recording)}
+
+        works = Works(
+            len(found),
+            item=lambda place: f"{found[place][0]}/{recordings[place].item}",
+            payload=lambda place: {**_located(recordings[place]), "source": found[place][0]},
+            inputs=inputs,
+            files=lambda place: (recordings[place].file,),
+            sizes=_sizes(recordings),
+            group=lambda place: found[place][0],
         )
-        works = []
-        if self.pipeline.store == "zarr":
-            for source, recordings in self.training.items():
-                for recording in recordings:
-                    inputs = {
-                        "audio": self.digests.get(recording.path),
-                        "transforms": settings,
-                        "software": self._software("analyze"),
-                        **_segment_input(recording),
-                    }
-                    payload = {**_located(recording), "source": source}
-                    works.append(Work(f"{source}/{recording.item}", inputs, payload, _size(recording)))
-        return self._stage("analyze", works, by=lambda work: str(work.payload["source"]))
+        return StagePlan("analyze", works, self.ledger, self.digests)
 
-    def fit(self, analyzed: Mapping[str, Entry]) -> StagePlan:
-        """Plan one fit a source; ``analyzed`` holds the entries of the stage before, without those yet to come."""
+    @cached_property
+    def _training_items(self) -> list[tuple[str, Recording]]:
+        return [(source, recording) for source, recordings in self.training.items() for recording in recordings]
+
+    def training_places(self, source: str) -> slice:
+        """Return where a source's recordings are among the items of the analysis."""
+        names = list(self.training)
+        begin = sum(len(self.training[name]) for name in names[: names.index(source)])
+        return slice(begin, begin + len(self.training[source]))
+
+    @_with_listings
+    def fit(self, analyzed: StagePlan) -> StagePlan:
+        """Plan one fit a source; ``analyzed`` is the stage before, with what is yet to come among it."""
+        works = [
+            self._given(source) if options.model is not None else self.fit_of(source, analyzed)
+            for source, options in self.pipeline.sources.items()
+        ]
+        return StagePlan("fit", Works.of(works), self.ledger, self.digests)
+
+    def _given(self, source: str) -> Work:
+        model = self.pipeline.sources[source].model
+        assert model is not None
+        path = self.pipeline.resolve(model)
+        return Work(source, {"model": self.digests.get(path), "software": self._software("fit")}, {"model": str(path)})
+
+    def fit_of(self, source: str, analyzed: StagePlan) -> Work:
+        """Return the work of fitting one source."""
         settings = [self.pipeline.fit.model_dump(mode="json", exclude={"analyze"}), self._fit_plugins]
-        works = []
-        for source, options in self.pipeline.sources.items():
-            inputs = {
-                "settings": digest_json([settings, options.components]),
-                "software": self._software("fit"),
-            }
-            if options.model is not None:
-                path = self.pipeline.resolve(options.model)
-                inputs = {"model": self.digests.get(path), "software": self._software("fit")}
-                works.append(Work(source, inputs, {"model": str(path)}))
-                continue
-            recordings = self.training[source]
-            items = {f"{source}/{r.item}": str(r.path) for r in recordings}
-            segments = {f"{source}/{r.item}": [r.start, r.stop] for r in recordings if r.is_segment}
-            if self.pipeline.store == "zarr":
-                entries = [analyzed.get(item) for item in items]
-                known = [[entry.key, entry.status] for entry in entries if entry is not None]
-                inputs["points"] = digest_json(known) if len(known) == len(items) else PENDING
-                parts = {e.item: e.extra["part"] for e in entries if e is not None and e.status == "done"}
-                payload: dict[str, Any] = {"items": items, "parts": parts, "segments": segments}
-            else:
-                inputs["audio"] = digest_json([self._content(recording) for recording in recordings])
-                inputs["transforms"] = digest_json(
-                    [
-                        [self._transforms[name] for name in self.pipeline.analyzed],
-                        self.pipeline.corpus.sample_rate,
-                    ]
-                )
-                payload = {"items": items, "parts": None, "segments": segments}
-            works.append(Work(source, inputs, payload))
-        return self._stage("fit", works, by=lambda work: work.item)
+        inputs = {
+            "settings": digest_json([settings, self.pipeline.sources[source].components]),
+            "software": self._software("fit"),
+        }
+        recordings = self.training[source]
+        items = {f"{source}/{r.item}": r.file for r in recordings}
+        segments = {f"{source}/{r.item}": [r.start, r.stop] for r in recordings if r.is_segment}
+        parts: dict[str, Any] | None = None
+        if self.pipeline.store == "zarr":
+            where, results = self.training_places(source), analyzed.results
+            places = range(where.start, where.stop)
+            known = [[results.key(place), results.word(place)] for place in places if results.status[place]]
+            inputs["points"] = digest_json(known) if len(known) == len(items) else PENDING
+            done = [place for place in places if results.status[place] == DONE]
+            parts = {analyzed.works.item(place): results.part(place) for place in done}
+        else:
+            digests = self.digests.get_all(r.file for r in recordings)
+            inputs["audio"] = digest_json([_content(recording, digests[recording.file]) for recording in recordings])
+            inputs["transforms"] = digest_json(
+                [[self._transforms[name] for name in self.pipeline.analyzed], self.pipeline.corpus.sample_rate]
+            )
+        return Work(source, inputs, {"items": items, "parts": parts, "segments": segments})
 
-    def blocked(self, fitted: Mapping[str, Entry]) -> dict[str, Entry]:
-        """Return the failures of all mixtures where a source has no model: it then makes no sense to separate."""
+    def blocked(self, fitted: Mapping[str, Entry]) -> str | None:
+        """Return why no mixture can be separated, where a source has no model: it then makes no sense to."""
         lost = [fitted[name] for name in self.pipeline.sources if name in fitted and fitted[name].status == "failed"]
-        if not lost:
-            return {}
-        reason = "; ".join(f"there is no model of {entry.item} ({entry.reason})" for entry in lost)
-        return {r.item: Entry(r.item, {}, "failed", reason, transient=True) for r in self.mixtures}
+        return "; ".join(f"there is no model of {entry.item} ({entry.reason})" for entry in lost) or None
 
+    @_with_listings
     def separate(self, fitted: Mapping[str, Entry]) -> StagePlan:
         """Plan the separation of mixtures; ``fitted`` holds the entries of the sources' models."""
         settings = digest_json(
@@ -216,52 +222,72 @@ class Planner:
             f"model of {source}": _output_digest(fitted.get(source), f"models/{source}.safetensors")
             for source in self.pipeline.sources
         }
-        works = [
-            Work(
-                recording.item,
-                {
-                    "audio": self.digests.get(recording.path),
-                    "settings": settings,
-                    "software": self._software("separate"),
-                    **models,
-                    **_segment_input(recording),
-                },
-                _located(recording),
-                _size(recording),
-            )
-            for recording in self.mixtures
-        ]
-        return self._stage("separate", works)
+        common = {"settings": settings, "software": self._software("separate"), **models}
+        mixtures = self.mixtures
 
-    def evaluate(self, separated: Mapping[str, Entry]) -> StagePlan:
+        def inputs(place: int, digest: Digest) -> dict[str, str]:
+            recording = mixtures[place]
+            return {"audio": digest(recording.file), **common, **_segment_input(recording)}
+
+        works = Works(
+            len(mixtures),
+            item=lambda place: mixtures[place].item,
+            payload=lambda place: _located(mixtures[place]),
+            inputs=inputs,
+            files=lambda place: (mixtures[place].file,),
+            sizes=self._mixture_sizes,
+        )
+        return StagePlan("separate", works, self.ledger, self.digests)
+
+    @cached_property
+    def _mixture_sizes(self) -> Any:
+        return _sizes(self.mixtures)
+
+    @_with_listings
+    def evaluate(self, separated: StagePlan) -> StagePlan:
         """Plan the scoring of separated mixtures; those that failed have nothing to score."""
-        options = self.pipeline.evaluate
-        works = []
-        for recording in self.mixtures if options else []:
-            entry = separated.get(recording.item)
-            if entry is not None and entry.status == "failed":
-                continue
-            references = self.references(recording)
-            inputs = {
-                "separated audio": PENDING if entry is None else digest_json(sorted(entry.outputs.items())),
-                "mixture": self.digests.get(recording.path),
-                "references": digest_json({s: self.digests.get(path) for s, path in references.items()}),
-                "metrics": digest_json([self.metric_versions, self._software("evaluate")]),
+        if self.pipeline.evaluate is None:
+            return StagePlan("evaluate", Works.of([]), self.ledger, self.digests)
+        metrics = digest_json([self.metric_versions, self._software("evaluate")])
+        results, mixtures = separated.results, self.mixtures
+        chosen = np.flatnonzero(np.frombuffer(results.status, np.uint8) != FAILED)
+
+        def inputs(place: int, digest: Digest) -> dict[str, str]:
+            whole = int(chosen[place])
+            recording = mixtures[whole]
+            references = {source: digest(path) for source, path in self.references(recording).items()}
+            return {
+                "separated audio": PENDING if results.status[whole] == TODO else results.outputs(whole),
+                "mixture": digest(recording.file),
+                "references": UNREAD if UNREAD in references.values() else digest_json(references),
+                "metrics": metrics,
                 **_segment_input(recording),
             }
-            payload = {**_located(recording), "references": {s: str(p) for s, p in references.items()}}
-            works.append(Work(recording.item, inputs, payload, _size(recording)))
-        return self._stage("evaluate", works)
 
-    def report(self, entries: Iterable[Entry]) -> StagePlan:
-        """Plan the report page, which depends on every result."""
-        results = [[entry.item, entry.key, entry.status] for entry in entries]
+        def payload(place: int) -> dict[str, Any]:
+            recording = mixtures[chosen[place]]
+            references = {source: str(path) for source, path in self.references(recording).items()}
+            return {**_located(recording), "references": references}
+
+        works = Works(
+            len(chosen),
+            item=lambda place: mixtures[chosen[place]].item,
+            payload=payload,
+            inputs=inputs,
+            files=lambda place: (mixtures[chosen[place]].file, *self.references(mixtures[chosen[place]]).values()),
+            sizes=self._mixture_sizes[chosen],
+            mixtures=chosen,
+        )
+        return StagePlan("evaluate", works, self.ledger, self.digests)
+
+    def report(self, stages: Mapping[str, StagePlan]) -> StagePlan:
+        """Plan the report page, which depends on every result of the stages before."""
         inputs = {
-            "results": digest_json(results),
+            "results": digest_json({name: plan.results.digest() for name, plan in stages.items() if name != "report"}),
             "settings": digest_json([self.pipeline.as_json()["report"], self.pipeline.name]),
             "software": self._software("report"),
         }
-        return self._stage("report", [Work("report.html", inputs, {})])
+        return StagePlan("report", Works.of([Work("report.html", inputs, {})]), self.ledger, self.digests)
 
     def references(self, recording: Recording) -> dict[str, Path]:
         """Return where each source's reference of a mixture, or of what a segment was cut from, should be."""
@@ -282,43 +308,10 @@ class Planner:
         metrics = self.pipeline.evaluate.metrics if self.pipeline.evaluate else ()
         return [[name, plugin_version("metric", name)] for name in metrics]
 
-    def _content(self, recording: Recording) -> Any:
-        """Return a digest of a recording's file, beside its limits where it is a segment."""
-        digest = self.digests.get(recording.path)
-        return [digest, recording.start, recording.stop] if recording.is_segment else digest
-
-    def _stage(self, stage: str, works: Sequence[Work], by: Any = None) -> StagePlan:
-        """Compare works with the ledger and group them into batches."""
-        known = self.ledger.load(stage)
-        valid: dict[str, Entry] = {}
-        decided = []
-        for work in works:
-            why = self.ledger.why_redo(known.get(work.item), work.inputs, self.digests.get)
-            if why is None:
-                valid[work.item] = known[work.item]
-            decided.append(Work(work.item, work.inputs, work.payload, work.size, why))
-        return StagePlan(stage, tuple(_batches(stage, decided, by)), valid, known)
-
-
-def _batches(stage: str, works: Sequence[Work], by: Any) -> Iterable[Batch]:
-    """Cut items into batches of bounded number and size, never across groups."""
-    most_items, most_bytes = _BATCH_LIMITS.get(stage, (1, 1))
-    held: list[Work] = []
-    count = 0
-    for work in works:
-        full = len(held) >= most_items or sum(w.size for w in held) + work.size > most_bytes
-        other = by is not None and held and by(held[-1]) != by(work)
-        if held and (full or other):
-            yield Batch(f"{count:06d}", tuple(held))
-            held, count = [], count + 1
-        held.append(work)
-    if held:
-        yield Batch(f"{count:06d}", tuple(held))
-
 
 def _located(recording: Recording) -> dict[str, Any]:
     """Return what a task needs to read a recording."""
-    path = {"path": str(recording.path)}
+    path = {"path": recording.file}
     return {**path, "segment": [recording.start, recording.stop]} if recording.is_segment else path
 
 
@@ -327,13 +320,22 @@ def _segment_input(recording: Recording) -> dict[str, str]:
     return {"segment": digest_json([recording.start, recording.stop])} if recording.is_segment else {}
 
 
+def _content(recording: Recording, digest: str) -> Any:
+    """Return a digest of a recording's file, beside its limits where it is a segment."""
+    return [digest, recording.start, recording.stop] if recording.is_segment else digest
+
+
+def _sizes(recordings: Sequence[Recording]) -> Any:
+    """Return the bytes of each recording, of a segment its share of the file's."""
+    return np.fromiter(map(_size, recordings), np.int64, len(recordings))
+
+
 def _size(recording: Recording) -> int:
-    """Return the bytes of a recording, of a segment its share of the file's."""
     try:
-        status = recording.path.stat()
-    except OSError:
+        status = file_status(recording.file)
+    except (OSError, ValueError):
         return 0
-    size = status.st_size
+    size = int(status.st_size)
     if not recording.is_segment:
         return size
     duration = _duration(recording.path, (size, status.st_mtime_ns))
@@ -360,5 +362,11 @@ def _output_digest(entry: Entry | None, name: str) -> str:
 
 def check_output_folder(folder: Path) -> None:
     """Refuse a path that is a file, or a folder of something else."""
+    if is_remote(folder):
+        try:
+            folder.is_dir()
+        except (FileNotFoundError, PermissionError) as error:
+            raise ConfigError(f"the output cannot be used: {error.strerror}", where=folder) from None
+        return
     if folder.exists() and not folder.is_dir():
         raise ConfigError("the output is not a folder", where=folder, hint="Give another --output.")

@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from inmf_flow.hookspecs import ItemOutcome, RunInfo, RunResult, StageInfo
+from inmf_flow.pipeline.account import Account, Taken
+from inmf_flow.pipeline.ahead import Ahead, fits_ahead, scores_ahead
 from inmf_flow.pipeline.config import Pipeline, load_pipeline, pipeline_from_mapping
-from inmf_flow.pipeline.events import PROGRESS_SECONDS, EventLog, Pace
+from inmf_flow.pipeline.dispatch import TaskQueue
+from inmf_flow.pipeline.events import PROGRESS_SECONDS, Pace, event_log
 from inmf_flow.pipeline.explain import Explanation, explain_pipeline
 from inmf_flow.pipeline.ledger import Entry
 from inmf_flow.pipeline.listing import write_items, write_run_quarantine
 from inmf_flow.pipeline.memory import check_memory
-from inmf_flow.pipeline.outcome import (
-    RunOutcome,
-    StageOutcome,
-    is_recorded,
-    known_failures,
-    metric_rows,
-    outputs_by_source,
-    write_metrics,
-    write_run_json,
-)
-from inmf_flow.pipeline.plan import Batch, Planner, StagePlan, Work, check_output_folder
-from inmf_flow.pipeline.prepare import check_given_models, remove_leftovers, sole_driver
+from inmf_flow.pipeline.outcome import RunOutcome, StageOutcome, known_failures
+from inmf_flow.pipeline.plan import STAGES, Planner, StagePlan, Work, check_output_folder
+from inmf_flow.pipeline.prepare import check_given_models, remove_leftovers, sole_driver, store_remark
 from inmf_flow.pipeline.session import Session
 from inmf_flow.pipeline.settings import stage_settings
 from inmf_flow.pipeline.shared import SharedFit, learns_in_passes, remove_passes
-from inmf_flow.pipeline.tasks import Receipt, Task
-from inmf_flow.pipeline.tidy import is_scattered, remove_stale, tidy_store
+from inmf_flow.pipeline.summary import Summary
+from inmf_flow.pipeline.tasks import Task
+from inmf_flow.pipeline.tidy import remove_outputs, tidy_store
 from inmf_flow.plugins import call_lifecycle
+from inmf_flow.remote import as_path
 
 
 def run_pipeline(
@@ -83,7 +79,7 @@ def run_pipeline(
         pipeline = pipeline_from_mapping(dict(pipeline), Path.cwd())
     elif not isinstance(pipeline, Pipeline):
         pipeline = load_pipeline(Path(pipeline), overrides)
-    folder = Path(output) if output is not None else pipeline.run_folder
+    folder = as_path(output) if output is not None else pipeline.run_folder
     check_output_folder(folder)
     # Paths that workers get must not depend on a working directory.
     folder = folder.absolute()
@@ -96,58 +92,69 @@ def run_pipeline(
 
 
 class _Run:
-    """One run: the plans and entries of its stages, and the client, which is only made when there is work."""
+    """One run: the plans of its stages with what came of them, and the client, only made when there is work."""
 
     def __init__(self, planner: Planner, scheduler: str, workers: int | None) -> None:
         self.planner = planner
         self.outcome = RunOutcome(planner.pipeline.name, planner.run_folder)
-        self.entries: dict[str, dict[str, Entry]] = {}
-        self._events = EventLog(planner.run_folder)
+        self.summary = Summary(planner, self.outcome)
+        # Of the start, with the digests of their results then, and as they are now.
+        self._expected: dict[str, StagePlan] = {}
+        self._before: dict[str, str] = {}
+        self._plans: dict[str, StagePlan] = {}
+        # A handful of entries, one a source; those of other stages are not held.
+        self._fitted: dict[str, Entry] = {}
+        self._events = event_log(planner.run_folder)
         self._session = Session(planner.pipeline, scheduler, workers, self._events.write)
-        self._pace = Pace({})
-        self._told = 0.0
+        self._open: dict[str, _Open] = {}
         self._begin = time.perf_counter()
-        self._written: dict[str, tuple[int, str]] = {}
 
     def run(self) -> RunOutcome:
-        outcome, planner = self.outcome, self.planner
+        outcome, planner, summary = self.outcome, self.planner, self.summary
+        for stage in STAGES:
+            planner.ledger.recover(stage)
         expected = explain_pipeline(planner.pipeline, planner.run_folder, planner)
+        self._expected = expected.stages
+        self._before = {name: plan.results.state() for name, plan in expected.stages.items()}
         stages = {name: StageInfo(plan.total, len(plan.todo)) for name, plan in expected.stages.items()}
+        todo = expected.todo
         check_given_models(expected)
+        self._note(store_remark(planner.run_folder))
         # What is there already: true of the folder even if this run ends before its first task.
-        self.entries = {name: dict(plan.valid) for name, plan in expected.stages.items() if name != "report"}
+        self._fitted = dict(expected.stages["fit"].valid)
+        summary.know(expected.stages, self._fitted)
         started = False
         with self._session:
             try:
-                remove_leftovers(expected)
-                if expected.todo:
+                remove_leftovers(planner.run_folder)
+                if todo:
                     self._events.write("run_start", run=outcome.name, stages={n: asdict(s) for n, s in stages.items()})
                     self._session.open(name for name, plan in expected.stages.items() if plan.todo)
                     if "fit" in expected.stages and expected.stages["fit"].todo:
                         check_memory(expected, self._session.worker_memory("fit"))
                     # Until the run ends the page and the table must not pass for its results.
-                    write_run_json(planner, outcome, self.entries, "running")
+                    summary.write("running")
                 started = True
                 call_lifecycle(
                     "on_run_start", run=RunInfo(outcome.name, outcome.folder, stages, self._session.dashboard)
                 )
                 self._run_stages()
                 outcome.status = "failed" if outcome.failures else "done"
-                if outcome.did_nothing and not is_recorded(planner, outcome.status):
+                if outcome.did_nothing and not summary.is_written(outcome.status):
                     # The run before was killed between its last result and this, or somebody deleted it.
-                    write_run_json(planner, outcome, self.entries, outcome.status)
+                    summary.write(outcome.status)
                 write_items(planner)
-                write_run_quarantine(planner, outcome, self.entries)
+                write_run_quarantine(planner, outcome, summary.blocked is not None)
             except BaseException as error:
                 outcome.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                 raise
             finally:
                 outcome.seconds = time.perf_counter() - self._begin
-                self._learn_digests()
+                planner.digests.save()
                 self._note(*self._session.notes)
-                if expected.todo or not outcome.did_nothing:
-                    write_run_json(planner, outcome, self.entries, outcome.status)
-                if expected.todo:
+                if todo or not outcome.did_nothing:
+                    summary.write(outcome.status)
+                if todo:
                     counts = outcome.counts
                     self._events.write(
                         "run_end", status=outcome.status, counts=counts, seconds=round(outcome.seconds, 3)
@@ -160,196 +167,228 @@ class _Run:
 
     def _run_stages(self) -> None:
         planner, outcome = self.planner, self.outcome
-        analyzed = self._stage("analyze", planner.analyze())
+        analysis = self._planned("analyze", planner.analyze)
+        analyzed = self._stage(analysis, fits_ahead(planner, analysis))
         if planner.pipeline.store == "zarr":
-            self._note(tidy_store(planner.run_folder, analyzed.values()))
-        fit_plan = self._learned_in_passes(planner.fit(analyzed), analyzed)
-        fitted = self._stage("fit", fit_plan)
-        for source, entry in fitted.items():
+            self._note(tidy_store(planner.run_folder, analyzed.results.parts()))
+        fit_plan = self._learned_in_passes(self._planned("fit", lambda: planner.fit(analyzed)))
+        self._fitted = dict(fit_plan.valid)
+        fits = len(fit_plan.todo)
+        self._stage(fit_plan)
+        for source, entry in self._fitted.items():
             if entry.status == "done":
                 remove_passes(planner.run_folder, source)
         # Files that a fit without a store could not read: elsewhere their analysis has failed.
-        outcome.failures += [f for f in known_failures("fit", fitted.values()) if f not in outcome.failures]
-        blocked = planner.blocked(fitted)
-        if blocked:
-            self.entries |= {"separate": {}, "evaluate": {}}
-            for entry in blocked.values():
-                self._fail("separate", entry, told=not fit_plan.todo)
+        left_out = known_failures("fit", self._fitted.values())
+        outcome.failures += [failure for failure in left_out if failure not in outcome.failures]
+        blocked = planner.blocked(self._fitted)
+        if blocked is not None:
+            self._fail_all(blocked, told=not fits)
         else:
-            separated = self._stage("separate", planner.separate(fitted))
-            self._stage("evaluate", planner.evaluate(separated))
-        self._collect_results()
-        everything = [entry for stage in self.entries.values() for entry in stage.values()]
+            separation = self._planned("separate", lambda: planner.separate(self._fitted))
+            separated = self._stage(separation, scores_ahead(planner, separation))
+            self._stage(self._planned("evaluate", lambda: planner.evaluate(separated)))
+        self.summary.know(self._plans, self._fitted, blocked)
+        self.summary.collect()
         # The page reads these, so they are written before it is made.
         outcome.status = "failed" if outcome.failures else "done"
-        plan = planner.report(sorted(everything, key=lambda entry: (entry.item, entry.key)))
+        plan = self._planned("report", lambda: planner.report(self._plans))
         if plan.todo:
             outcome.seconds = time.perf_counter() - self._begin
-            write_run_json(planner, outcome, self.entries, outcome.status)
-        self._stage("report", plan)
+            self.summary.write(outcome.status)
+        self._stage(plan)
         page = planner.run_folder / "report.html"
         outcome.report = page if page.is_file() else None
 
-    def _learned_in_passes(self, plan: StagePlan, analyzed: Mapping[str, Entry]) -> StagePlan:
+    def _planned(self, stage: str, make: Callable[[], StagePlan]) -> StagePlan:
+        """Return the plan of a stage: that of the start, unless a stage before it has since come to something."""
+        expected = self._expected.get(stage)
+        known = all(plan.results.state() == self._before.get(n) for n, plan in self._plans.items() if plan.total)
+        return expected if expected is not None and known else make()
+
+    def _learned_in_passes(self, plan: StagePlan) -> StagePlan:
         """Return the plan with the dictionaries in it that are learned batch by batch."""
         fit = self.planner.pipeline.fit
 
         def learned(work: Work) -> Work:
-            items = work.payload.get("items", ())
-            points = sum(float(analyzed[item].extra.get("points", 0)) for item in items if item in analyzed)
-            if work.why is None or "model" in work.payload or not learns_in_passes(fit, points):
+            if "model" in work.payload or not learns_in_passes(fit, self._analyzed(work.item)[0]):
                 return work
-            settings = stage_settings("fit", self.planner, self.entries)
             run = partial(self._session.run, "fit")
+            settings = self._settings("fit")
             return SharedFit(work, self.planner.run_folder, settings, fit, run, self._events.write).learn()
 
-        batches = [replace(batch, works=tuple(learned(work) for work in batch.works)) for batch in plan.batches]
-        return replace(plan, batches=tuple(batches))
+        works = {work.item: learned(work) for work in plan.todo}
+        return plan.with_works([works.get(w.item, w) for batch in plan.batches for w in batch.works]) if works else plan
 
-    def _stage(self, stage: str, plan: StagePlan) -> dict[str, Entry]:
-        """Run what is to be done of a stage and return the entries of all its items."""
-        begin = time.perf_counter()
-        tally = self.outcome.stages.setdefault(stage, StageOutcome()) if plan.total else StageOutcome()
-        entries = dict(plan.valid)
-        for entry in plan.valid.values():
-            tally.reused += entry.status == "done"
-            self._note(*entry.extra.get("notes", ()))
-            if entry.status == "failed":
-                self._note_failure(stage, entry, tally)
-        planned = {work.item for batch in plan.batches for work in batch.works}
-        self._remove_stale(stage, [e for e in plan.known.values() if e.item not in planned], plan.known, planned)
-        batches = [batch for batch in plan.batches if batch.todo]
-        self._pace, self._told = Pace({work.item: work.size for work in plan.todo}), begin
-        if batches:
-            self._events.write("stage_start", stage=stage, total=plan.total, todo=len(plan.todo), reused=tally.reused)
-            # Killed half-way, a run with other settings must not leave its outputs under records of these.
-            self._align_records(stage, plan, plan.valid)
-            self._run_batches(stage, batches, entries, tally)
-        if stage == "analyze":
-            gathered = [batch for batch in plan.batches if is_scattered(batch, entries)]
-            self._run_batches(stage, [Batch(b.name, _settled(b)) for b in gathered], entries, tally)
-        self._remove_stale(stage, plan.known.values(), entries, planned)
-        self._align_records(stage, plan, entries)
-        tally.seconds = time.perf_counter() - begin
-        self.entries[stage] = entries
-        if batches:
-            self._tell_progress(stage)
+    def _analyzed(self, source: str) -> tuple[float, float]:
+        """Return the points and the seconds of a source's analysed recordings."""
+        if self.planner.pipeline.store != "zarr" or source not in self.planner.training:
+            return 0.0, 0.0
+        places, results = self.planner.training_places(source), self._plans["analyze"].results
+        return float(results.points[places].sum()), float(results.seconds[places].sum(dtype=float))
+
+    def _stage(self, plan: StagePlan, ahead: Ahead | None = None) -> StagePlan:
+        """Run what is to be done of a stage, and what can be of the one after; return the plan with all results."""
+        stage = plan.stage
+        opened = self._opened(plan)
+        self._plans[stage] = plan
+        self.summary.know(self._expected | self._plans, self._fitted)
+        tally = opened.tally
+        # What was done ahead is no earlier result, and what failed then has been told.
+        tally.reused = plan.reused - opened.done
+        failures = [failure for failure in plan.failures if failure[1] not in opened.failed]
+        tally.failed += len(failures)
+        self.outcome.failures += failures
+        self._note(*plan.notes)
+        if plan.todo:
+            opened.pace = Pace(len(plan.todo), plan.todo_size)
+            self._tell_start(opened)
+            self._run_tasks(opened, opened.account.tasks(self._settings(stage)), ahead)
+        if opened.account.is_scattered:
+            self._run_tasks(opened, opened.account.gathering(self._settings(stage)))
+        tally.seconds = time.perf_counter() - opened.begin
+        if opened.told:
+            self._tell_progress(opened)
             counts = {"done": tally.done, "reused": tally.reused, "failed": tally.failed}
             self._events.write("stage_end", stage=stage, **counts, seconds=round(tally.seconds, 3))
-        return entries
+        return plan
 
-    def _run_batches(
-        self, stage: str, batches: Sequence[Batch], entries: dict[str, Entry], tally: StageOutcome
-    ) -> None:
-        settings = stage_settings(stage, self.planner, self.entries) if batches else {}
-        tasks = [self._task(stage, batch, entries, settings) for batch in batches]
-        for receipts in self._execute(tasks):
+    def _opened(self, plan: StagePlan) -> _Open:
+        """Return the account of a stage, with the records on the disk those of its plan."""
+        stage = plan.stage
+        if not plan.is_aligned:
+            if stage != "analyze":
+                # The store knows best which of its parts are in use.
+                remove_outputs(plan.folder, {name for entry in plan.orphans() for name in entry.outputs})
+            plan.align()
+        account = Account(plan, self.planner.ledger)
+        if stage in self._open:
+            self._open[stage].account = account
+        else:
+            tally = self.outcome.stages.setdefault(stage, StageOutcome()) if plan.total else StageOutcome()
+            self._open[stage] = _Open(plan, account, tally, Pace(len(plan.todo), plan.todo_size))
+        return self._open[stage]
+
+    def _tell_start(self, opened: _Open) -> None:
+        if not opened.told:
+            opened.told = time.perf_counter()
+            plan = opened.plan
+            self._events.write(
+                "stage_start", stage=plan.stage, total=plan.total, todo=len(plan.todo), reused=plan.reused
+            )
+
+    def _settings(self, stage: str) -> Mapping[str, Any]:
+        return stage_settings(stage, self.planner, {"fit": self._fitted})
+
+    def _run_tasks(self, opened: _Open, tasks: Iterator[Task], ahead: Ahead | None = None) -> None:
+        stage = opened.plan.stage
+        queue = TaskQueue()
+        self._session.add(queue, stage, tasks)
+        for done, receipts in self._session.run_queue(queue):
             for receipt in receipts:
-                self._take(stage, receipt, entries, tally)
+                self.planner.digests.learn_stamps(receipt.stamps)
+            ready = []
+            for taken in self._open[done].account.take(receipts):
+                self._take(self._open[done], taken, done != stage)
+                if ahead is not None and done == stage:
+                    ready.append(ahead.take(taken.place))
+            # When records are written, so that a batch is known as a whole.
+            for number in ready:
+                if ahead is not None and number is not None:
+                    self._session.add(queue, ahead.plan.stage, self._tasks_ahead(ahead.plan, number))
+        if ahead is not None:
+            # What has been done of it so far is on record.
+            ahead.plan.reread()
 
-    def _task(self, stage: str, batch: Batch, entries: Mapping[str, Entry], settings: Mapping[str, Any]) -> Task:
-        kept = tuple((entries[work.item], work.payload) for work in batch.works if work.item in entries)
-        items = tuple((work.item, work.inputs, work.payload) for work in batch.todo)
-        return Task(stage, batch.name, self.planner.run_folder, items, kept, settings)
+    def _tasks_ahead(self, plan: StagePlan, number: int) -> list[Task]:
+        """Return the task of a batch of the stage after, which begins with the first of them."""
+        opened = self._open[plan.stage] if plan.stage in self._open else self._opened(plan)
+        plan.look_again(number)
+        if all(plan.results.status[place] for place in plan.places(number)):
+            return []
+        self._tell_start(opened)
+        return [opened.account.task(number, self._settings(plan.stage))]
 
-    def _remove_stale(
-        self, stage: str, known: Iterable[Entry], current: Mapping[str, Entry], planned: Collection[str]
-    ) -> None:
-        # The store knows best which of its parts are in use.
-        if stage != "analyze":
-            remove_stale(self.planner.run_folder, known, [e for item, e in current.items() if item in planned])
-
-    def _take(self, stage: str, receipt: Receipt, entries: dict[str, Entry], tally: StageOutcome) -> None:
-        entry = receipt.entry
-        known = entry.item in entries
-        entries[entry.item] = entry
-        self._written |= entry.outputs
-        if known:
-            # Its points were copied into a new part: nothing was done to the item itself.
-            return
+    def _take(self, opened: _Open, taken: Taken, ahead: bool) -> None:
+        stage, tally = opened.plan.stage, opened.tally
+        receipt, entry = taken.receipt, taken.receipt.entry
+        if stage == "fit":
+            self._fitted[entry.item] = entry
         self._note(*receipt.notes)
-        progress = self._pace.take(entry.item, self._audio_seconds(stage, entry))
+        progress = opened.pace.take(taken.size, self._audio_seconds(opened, taken))
         ended = ItemOutcome(stage, entry.item, entry.status, entry.reason, receipt.seconds, progress)
         self._tell_item(ended)
         if entry.status == "failed":
-            self._note_failure(stage, entry, tally)
+            self._note_failure(stage, entry.item, entry.reason, tally)
             call_lifecycle("on_item_error", outcome=ended)
         else:
             tally.done += 1
             call_lifecycle("on_item_end", outcome=ended)
-        if time.perf_counter() - self._told >= PROGRESS_SECONDS:
-            self._tell_progress(stage)
+        if ahead and entry.status == "failed":
+            opened.failed.add(entry.item)
+        opened.done += ahead and entry.status == "done"
+        if time.perf_counter() - opened.told >= PROGRESS_SECONDS:
+            self._tell_progress(opened)
 
     def _tell_item(self, ended: ItemOutcome) -> None:
         why = {"reason": ended.reason} if ended.reason else {}
         seconds = round(ended.seconds, 3)
         self._events.write("item", stage=ended.stage, item=ended.item, status=ended.status, **why, seconds=seconds)
 
-    def _tell_progress(self, stage: str) -> None:
-        self._told = time.perf_counter()
-        self._events.write("progress", stage=stage, **asdict(self._pace.progress()))
+    def _tell_progress(self, opened: _Open) -> None:
+        opened.told = time.perf_counter()
+        self._events.write("progress", stage=opened.plan.stage, **asdict(opened.pace.progress()))
 
-    def _audio_seconds(self, stage: str, entry: Entry) -> float | None:
+    def _audio_seconds(self, opened: _Open, taken: Taken) -> float | None:
         """Return the duration of what an item was made from, where that is known."""
+        stage, entry = opened.plan.stage, taken.receipt.entry
         if entry.status != "done":
             return None
         if stage == "fit":
-            analyzed = self.entries.get("analyze", {})
-            used = [analyzed[item] for item in entry.extra.get("items", ()) if item in analyzed]
-            return sum(float(each.extra.get("seconds", 0.0)) for each in used)
-        known = self.entries.get("separate", {}).get(entry.item) if stage == "evaluate" else entry
-        extra = known.extra if known is not None else {}
-        seconds = extra.get("duration", extra.get("seconds"))
+            return self._analyzed(entry.item)[1]
+        if stage == "evaluate":
+            mixture = opened.account.plan.works.mixture(taken.place)
+            return float(self._plans["separate"].results.seconds[mixture]) or None
+        seconds = entry.extra.get("duration", entry.extra.get("seconds"))
         return None if seconds is None else float(seconds)
 
-    def _note_failure(self, stage: str, entry: Entry, tally: StageOutcome) -> None:
+    def _note_failure(self, stage: str, item: str, reason: str | None, tally: StageOutcome) -> None:
         tally.failed += 1
-        self.outcome.failures.append((stage, entry.item, entry.reason or "unknown"))
+        self.outcome.failures.append((stage, item, reason or "unknown"))
 
     def _note(self, *notes: str | None) -> None:
         self.outcome.notes += [note for note in dict.fromkeys(notes) if note and note not in self.outcome.notes]
 
-    def _learn_digests(self) -> None:
-        """Remember the digests of what was written, so that the next run need not read it."""
-        digests = self.planner.digests
-        for name, (_, digest) in self._written.items():
-            digests.learn(self.planner.run_folder / name, digest)
-        digests.save()
-
-    def _fail(self, stage: str, entry: Entry, told: bool) -> None:
-        tally = self.outcome.stages.setdefault(stage, StageOutcome())
-        self._note_failure(stage, entry, tally)
-        self.entries.setdefault(stage, {})[entry.item] = entry
-        if not told:
-            ended = ItemOutcome(stage, entry.item, "failed", entry.reason, 0.0)
-            self._tell_item(ended)
-            call_lifecycle("on_item_error", outcome=ended)
-
-    def _execute(self, tasks: Sequence[Task]) -> Iterator[list[Receipt]]:
-        return self._session.run(tasks[0].stage, tasks) if tasks else iter(())
-
-    def _align_records(self, stage: str, plan: StagePlan, entries: Mapping[str, Entry]) -> None:
-        """Let the records on disk be those of the plan: one a batch, and no other."""
-        ledger = self.planner.ledger
-        written = []
-        for batch in plan.batches:
-            known = sorted((entries[w.item] for w in batch.works if w.item in entries), key=lambda e: e.item)
-            if known:
-                ledger.write(stage, batch.name, known)
-                written.append(batch.name)
-        ledger.keep_only(stage, written)
-
-    def _collect_results(self) -> None:
-        """Fill in what users look at: estimates and metrics, and let ``metrics.csv`` be the table of these."""
-        outcome = self.outcome
-        for item, entry in sorted(self.entries.get("separate", {}).items()):
-            if entry.status == "done":
-                outputs = outputs_by_source(self.planner, entry)
-                outcome.estimates[item] = {source: outcome.folder / name for source, name in outputs.items()}
-        outcome.metrics = metric_rows(self.entries.get("evaluate", {}))
-        write_metrics(outcome)
+    def _fail_all(self, reason: str, told: bool) -> None:
+        """Let all mixtures have failed, where a source has no model."""
+        tally = self.outcome.stages.setdefault("separate", StageOutcome())
+        for recording in self.planner.mixtures:
+            self._note_failure("separate", recording.item, reason, tally)
+            if not told:
+                ended = ItemOutcome("separate", recording.item, "failed", reason, 0.0)
+                self._tell_item(ended)
+                call_lifecycle("on_item_error", outcome=ended)
 
 
-def _settled(batch: Batch) -> tuple[Work, ...]:
-    """Return a batch's items with nothing to be done: they are only to be gathered in one part."""
-    return tuple(replace(work, why=None) for work in batch.works)
+@dataclass
+class _Open:
+    """A stage that goes on.
+
+    Attributes
+    ----------
+    plan, account
+        The plan that it began with, and the account of the one that counts now.
+    done, failed
+        How many items were done ahead, and which failed.
+    told
+        When its pace was told last, 0 where it was not.
+    """
+
+    plan: StagePlan
+    account: Account
+    tally: StageOutcome
+    pace: Pace
+    done: int = 0
+    failed: set[str] = field(default_factory=set)
+    begin: float = field(default_factory=time.perf_counter)
+    told: float = 0.0

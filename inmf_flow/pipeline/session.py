@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from itertools import chain
 from types import TracebackType
 from typing import Any
 
@@ -75,10 +76,14 @@ class Session:
         """Return the bytes of memory of the smallest worker that a stage may run on; 0 where none has a limit."""
         return self._connected()[1].memory(self._resources(stage))
 
-    def run(self, stage: str, tasks: Sequence[Task]) -> Iterator[list[Receipt]]:
+    def run(self, stage: str, tasks: Iterable[Task]) -> Iterator[list[Receipt]]:
         """Run a stage's tasks and yield their receipts as they come (see `dispatch`)."""
-        if tasks:
-            for _, receipts in self.run_queue(TaskQueue.of(stage, tasks, self._resources(stage))):
+        tasks = iter(tasks)
+        first = next(tasks, None)
+        if first is not None:
+            # A fit's passes have a name of their own.
+            queue = TaskQueue.of(first.stage, chain([first], tasks), self._resources(stage))
+            for _, receipts in self.run_queue(queue):
                 yield receipts
 
     def add(self, queue: TaskQueue, stage: str, tasks: Iterable[Task]) -> None:
@@ -90,7 +95,7 @@ class Session:
         client, workers = self._connected()
         workers.look()
         for stage in queue.stages:
-            workers.check_resources(stage, self._resources(stage))
+            workers.check_resources(stage, queue.resources(stage))
         yield from dispatch(client, queue, workers=workers)
 
     def _connected(self) -> tuple[Any, Workers]:

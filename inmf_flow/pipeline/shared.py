@@ -7,14 +7,13 @@ each names what it was made from, so that a run that was killed goes on from the
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inmf_flow.errors import AudioError, InmfError, ModelFileError
-from inmf_flow.files import atomic_write, digest_file
+from inmf_flow.files import atomic_write, digest_file, remove_tree
 from inmf_flow.pipeline.ledger import Entry, content_key
 from inmf_flow.pipeline.places import place_of_item
 from inmf_flow.pipeline.plan import Work
@@ -87,7 +86,7 @@ class SharedFit:
                 if not resumed:
                     raise
                 # What an earlier run left may be damaged: then it is worth nothing.
-                shutil.rmtree(self._folder)
+                remove_tree(self._folder)
                 self._begin()
                 dictionary = self._learn()
             used = [item for batch in self._batches for _, item in batch if item not in self._left_out]
@@ -116,12 +115,12 @@ class SharedFit:
         key = content_key(self._work.inputs)
         path = self._folder / "key"
         if not (path.is_file() and path.read_text() == key):
-            shutil.rmtree(self._folder, ignore_errors=True)
+            remove_tree(self._folder, ignore_errors=True)
             atomic_write(path, key)
         start = checkpoint(self._folder, 0)
         if start.is_file() and self._can_go_on():
             return True
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_tree(self._folder, ignore_errors=True)
         atomic_write(path, key)
         items = [pair for batch in self._batches for pair in batch]
         self._do([("start", {"sample": self._sample(items), "target": str(start)})])
@@ -179,7 +178,7 @@ class SharedFit:
             save_dictionary(dictionary, checkpoint(self._folder, number))
             for folder in self._folder.iterdir():
                 if folder.is_dir() and folder.name != f"{dictionary.accepted:04d}":
-                    shutil.rmtree(folder, ignore_errors=True)
+                    remove_tree(folder, ignore_errors=True)
             self._tell("pass", source=self._work.item, number=number, divergence=dictionary.curve[-1][1])
         return dictionary
 
@@ -201,7 +200,7 @@ class SharedFit:
                 save_dictionary(dictionary, checkpoint(self._folder, dictionary.passes))
             dictionary = finish_pass(dictionary)
             save_dictionary(dictionary, checkpoint(self._folder, number))
-            shutil.rmtree(self._folder / f"{number:04d}", ignore_errors=True)
+            remove_tree(self._folder / f"{number:04d}", ignore_errors=True)
             self._tell("pass", source=self._work.item, number=number, divergence=dictionary.curve[-1][1])
         return dictionary
 
@@ -250,7 +249,7 @@ class _BatchFailedError(Exception):
 
 def remove_passes(run_folder: Path, source: str) -> None:
     """Remove what learning a source's dictionary left, once its model is there."""
-    shutil.rmtree(run_folder / FOLDER / source, ignore_errors=True)
+    remove_tree(run_folder / FOLDER / source, ignore_errors=True)
     if (run_folder / FOLDER).is_dir() and not any((run_folder / FOLDER).iterdir()):
         (run_folder / FOLDER).rmdir()
 

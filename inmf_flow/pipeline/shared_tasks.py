@@ -14,6 +14,7 @@ from inmf_flow.errors import AudioError, AudioUnreachableError, StoreError
 from inmf_flow.files import atomic_write, digest_bytes, digest_file
 from inmf_flow.pipeline.places import Place
 from inmf_flow.pipeline.tidy import STORE
+from inmf_flow.remote import as_path
 
 if TYPE_CHECKING:
     from inmf_flow.factorize import Activations, PairwiseSum
@@ -90,14 +91,14 @@ def map_batch(payload: Mapping[str, Any], reader: ItemReader, device: str) -> di
     """Write what a batch says of a dictionary, unless that is there; return which items were left out."""
     from inmf_flow.factorize import load_dictionary, map_items
 
-    target = Path(payload["target"])
+    target = as_path(payload["target"])
     path, digest = payload["dictionary"]
     known = _read(target)
     if known is not None and known["dictionary"] == digest:
         return dict(known["left_out"])
     if digest_file(path) != digest:
         raise StoreError("a checkpoint has changed under a pass", where=path)
-    before = _activations(_read(Path(payload["before"]))) if payload["before"] else {}
+    before = _activations(_read(as_path(payload["before"]))) if payload["before"] else {}
 
     def items() -> Iterator[tuple[int, PointSet, Activations | None]]:
         for number, item, audio, part in payload["items"]:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,12 @@ from inmf_flow.errors import (
     PluginError,
     StoreError,
 )
+from inmf_flow.pipeline.inputs import Stamp, complete_inputs, output_stamp
 from inmf_flow.pipeline.ledger import Entry, Ledger, describe_output
 from inmf_flow.pipeline.places import Place, place_of, place_of_item, split_place
 from inmf_flow.pipeline.shared_tasks import PASS, ItemReader, make_start, map_batch
 from inmf_flow.pipeline.tidy import STORE, part_name
+from inmf_flow.remote import as_path
 
 if TYPE_CHECKING:
     from inmf_flow.points import PointSet
@@ -65,24 +67,59 @@ class Task:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a task returns of one item: its entry, the seconds it took, and remarks for the user."""
+    """What a task returns of one item.
+
+    Attributes
+    ----------
+    entry, seconds, notes
+        Its entry, the seconds it took, and remarks for the user.
+    record
+        The record that holds the entry; None where no worker has written one.
+    stamps
+        What the digests were of files that the task has read or written.
+    """
 
     entry: Entry
     seconds: float
     notes: tuple[str, ...] = field(default=())
+    record: str | None = None
+    stamps: tuple[Stamp, ...] = field(default=())
 
 
 def run_task(task: Task) -> list[Receipt]:
     """Do a batch. An item that fails is recorded with its reason and does not touch the others."""
+    if task.stage == PASS:
+        with _as_worker():
+            # What it has written says itself what it is; the driver goes on from it.
+            return _STAGES[task.stage](task)
+    task, stamps = _with_digests(task)
     with _as_worker():
         receipts = _STAGES[task.stage](task)
-    if task.stage == PASS:
-        # What it has written says itself what it is; the driver goes on from it.
-        return receipts
     kept = [entry for entry, _ in task.kept]
     entries = {entry.item: entry for entry in (*kept, *(receipt.entry for receipt in receipts))}
     Ledger(task.run_folder).write(task.stage, task.batch, [entries[item] for item in sorted(entries)])
-    return receipts
+    return [
+        replace(receipt, record=task.batch, stamps=(*stamps.get(receipt.entry.item, ()), *_written(task, receipt)))
+        for receipt in receipts
+    ]
+
+
+def _with_digests(task: Task) -> tuple[Task, dict[str, list[Stamp]]]:
+    """Return a task with the digests of the files that it reads among its inputs, and these files' stamps.
+
+    They are digested before they are used: what changes in between is found by the next run.
+    """
+    items, stamps = [], {}
+    for item, inputs, payload in task.items:
+        inputs, stamps[item] = complete_inputs(inputs, payload)
+        items.append((item, inputs, payload))
+    return replace(task, items=tuple(items)), stamps
+
+
+def _written(task: Task, receipt: Receipt) -> list[Stamp]:
+    outputs = receipt.entry.outputs.items()
+    found = (output_stamp(task.run_folder / name, digest) for name, (_, digest) in outputs)
+    return [stamp for stamp in found if stamp is not None]
 
 
 @contextmanager
@@ -382,7 +419,7 @@ def _evaluate_item(
     mixture, start, stop = split_place(place_of(payload))
     rows = evaluate_item(
         item,
-        {source: Path(path) for source, path in payload["references"].items()},
+        {source: as_path(path) for source, path in payload["references"].items()},
         {source: task.run_folder / "separated" / item / f"{source}.wav" for source in payload["references"]},
         mixture,
         task.settings["metrics"],

@@ -8,16 +8,14 @@ from pathlib import Path, PurePosixPath
 
 from inmf_flow.errors import StoreError
 from inmf_flow.files import TEMPORARY_MARK
-from inmf_flow.pipeline.ledger import Entry, content_key
-from inmf_flow.pipeline.plan import Batch
+from inmf_flow.pipeline.ledger import content_key
 
 STORE = "points.zarr"
 
 
-def remove_stale(run_folder: Path, known: Iterable[Entry], current: Iterable[Entry]) -> None:
-    """Remove files that earlier entries list and current ones do not, and the items' folders that this empties."""
-    listed = {name for entry in current for name in entry.outputs}
-    for name in sorted({name for entry in known for name in entry.outputs} - listed):
+def remove_outputs(run_folder: Path, names: Iterable[str]) -> None:
+    """Remove files that no entry lists any more, and the items' folders that this empties."""
+    for name in sorted(names):
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts:
             continue
@@ -33,23 +31,11 @@ def part_name(batch: str, keys: Mapping[str, str]) -> str:
     return f"{batch}-{content_key(keys)[:12]}"
 
 
-def is_scattered(batch: Batch, entries: Mapping[str, Entry]) -> bool:
-    """Return whether the points of a batch's items are not together in one part that holds nothing else.
-
-    Such a part could outlive items that were changed or removed, or hold older points of items that are stored anew
-    elsewhere.
-    """
-    done = [entries[w.item] for w in batch.works if w.item in entries and entries[w.item].status == "done"]
-    expected = part_name("", {entry.item: entry.key for entry in done})
-    return any(not str(entry.extra.get("part")).endswith(expected) for entry in done)
-
-
-def tidy_store(run_folder: Path, analyzed: Iterable[Entry]) -> str | None:
+def tidy_store(run_folder: Path, used: set[str]) -> str | None:
     """Remove parts that no item refers to, those with damaged records too; return what stood in the way, if anything.
 
     A store whose parts are all in use is not touched.
     """
-    used = {str(entry.extra["part"]) for entry in analyzed if "part" in entry.extra}
     store_folder = run_folder / STORE
     recorded = {path.stem for path in (store_folder / "manifest").glob("*.json")}
     # Folders without a record, unfinished ones too, are what a killed run left.

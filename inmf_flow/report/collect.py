@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inmf_flow.errors import ConfigError
+from inmf_flow.remote import RemotePath, as_path, join_path
 
 if TYPE_CHECKING:
     from inmf_flow.evaluate import MetricRow
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 RUN_FORMAT = 1
 NO_REASON = "no reason was recorded"
 STAGES = ("analyze", "fit", "separate", "evaluate", "report")
+#: Items, and failures, that a page has at most; files in the folder have all of a larger run.
+MOST_LISTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -94,10 +99,18 @@ class Run:
         When ``run.json`` was last written, in UTC.
     total_seconds
         Wall-clock time of the run, or None.
+    items
+        The first of the mixtures, at most `MOST_LISTED`.
     rows
-        The rows of ``metrics.csv``, in the file's order.
+        The rows of ``metrics.csv``, in the file's order; of a larger run those of its first items.
+    summary
+        Of all rows, as `inmf_flow.evaluate.summarize` gives it.
     failures
-        What failed, from the first stage to the last.
+        What failed, from the first stage to the last, at most `MOST_LISTED`.
+    n_items, n_done, n_failed, n_failures
+        The numbers of all items, of those done and those failed, and of all failures.
+    outcomes
+        The name of the file that lists all items of a larger run.
     notes
         What the run remarked, and what was missing or could not be understood: sentences for the page.
     """
@@ -116,6 +129,12 @@ class Run:
     rows: tuple[MetricRow, ...]
     failures: tuple[Failure, ...] = ()
     notes: list[str] = field(default_factory=list)
+    summary: Sequence[Mapping[str, Any]] = ()
+    n_items: int = 0
+    n_done: int = 0
+    n_failed: int = 0
+    n_failures: int = 0
+    outcomes: str | None = None
 
     @property
     def numbers_components(self) -> bool:
@@ -139,14 +158,25 @@ def read_run(run_dir: Path | str) -> Run:
     ConfigError
         The folder holds no ``run.json``, or one that is not a run's.
     """
-    folder = Path(run_dir)
+    folder = as_path(run_dir)
     path = folder / "run.json"
     record = _read_record(folder, path)
     notes = [str(note) for note in _list(record.get("notes"))]
     timings = _mapping(record, "timings", notes)
     pipeline = _mapping(record, "pipeline", notes)
     sources = tuple(_source(folder, *pair, notes) for pair in _records(record, "sources", notes))
-    items = tuple(_item(folder, *pair, notes) for pair in _records(record, "items", notes))
+    outcomes = record.get("items")
+    listed = _listed(folder, outcomes, notes) if isinstance(outcomes, str) else _records(record, "items", notes)
+    items: list[Item] = []
+    states = Counter[str]()
+    for name, described in listed:
+        states[_text(described.get("status")) or "unknown"] += 1
+        if len(items) < MOST_LISTED:
+            items.append(_item(folder, name, described, notes))
+    names = None if states.total() == len(items) else {item.name for item in items}
+    rows, summary = _metric_rows(folder / "metrics.csv", pipeline, names, notes)
+    failures = _failures(record.get("failures"), sources, items)
+    listed_failures = tuple(islice(failures, MOST_LISTED))
     return Run(
         folder=folder,
         name=_text(record.get("name")) or folder.resolve().name,
@@ -158,11 +188,32 @@ def read_run(run_dir: Path | str) -> Run:
         stages=_stages(_mapping(record, "counts", notes), timings),
         total_seconds=_number(timings.get("total")),
         sources=sources,
-        items=items,
-        rows=_metric_rows(folder / "metrics.csv", pipeline, notes),
-        failures=tuple(_failures(record.get("failures"), sources, items)),
+        items=tuple(items),
+        rows=rows,
+        failures=listed_failures,
         notes=notes,
+        summary=summary,
+        n_items=states.total(),
+        n_done=states["done"],
+        n_failed=states["failed"],
+        n_failures=len(listed_failures) + sum(1 for _ in failures),
+        outcomes=outcomes if isinstance(outcomes, str) else None,
     )
+
+
+def _listed(folder: Path, name: str, notes: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the items of a large run from the file that lists them, an object a line."""
+    path = _path_inside(folder, name, "the list of items", notes)
+    if path is None:
+        return
+    try:
+        with path.open("rb") as stream:
+            for line in stream:
+                item = json.loads(line)
+                if isinstance(item, dict) and isinstance(item.get("item"), str):
+                    yield item["item"], item
+    except (OSError, ValueError, RecursionError) as error:
+        notes.append(f"{name} cannot be read to its end: {error}")
 
 
 def _read_record(folder: Path, path: Path) -> dict[str, Any]:
@@ -250,19 +301,31 @@ def _failures(recorded: object, sources: Sequence[Source], items: Sequence[Item]
                 yield Failure(stage, outcome.name, outcome.reason or NO_REASON)
 
 
-def _metric_rows(path: Path, pipeline: Mapping[str, Any], notes: list[str]) -> tuple[MetricRow, ...]:
-    from inmf_flow.evaluate import read_metrics_csv
+def _metric_rows(
+    path: Path, pipeline: Mapping[str, Any], names: set[str] | None, notes: list[str]
+) -> tuple[tuple[MetricRow, ...], list[dict[str, Any]]]:
+    """Return the rows of these items, or of all, and the summary of all."""
+    from inmf_flow.evaluate import iterate_metrics_csv, summarize
 
     if not path.exists() and "evaluate" in pipeline and pipeline["evaluate"] is None:
-        return ()
+        return (), []
     if not path.exists():
         notes.append("There is no metrics.csv: nothing was evaluated, or the run stopped before that.")
-        return ()
+        return (), []
+    kept = []
+
+    def rows() -> Iterator[MetricRow]:
+        for row in iterate_metrics_csv(path):
+            if names is None or row.item in names:
+                kept.append(row)
+            yield row
+
     try:
-        return tuple(read_metrics_csv(path))
+        summary = summarize(rows())
     except Exception as error:  # Whatever is wrong with the table, the rest of the page is still worth having.
         notes.append(f"metrics.csv cannot be read: {error}")
-        return ()
+        return (), []
+    return tuple(kept), summary
 
 
 def _mapping(record: Mapping[str, Any], key: str, notes: list[str]) -> Mapping[str, Any]:
@@ -316,13 +379,17 @@ def _number(value: object) -> float | None:
 
 def _path(folder: Path, value: object) -> Path | None:
     # Path's / leaves an absolute right side as it is.
-    return folder / value if isinstance(value, str) and value and "\0" not in value else None
+    return join_path(folder, value) if isinstance(value, str) and value and "\0" not in value else None
 
 
 def _path_inside(folder: Path, value: object, what: str, notes: list[str]) -> Path | None:
     """Return the path of something that the run wrote; whoever edits run.json cannot have other files shown."""
     path = _path(folder, value)
-    if path is None or Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+    if isinstance(folder, RemotePath) or isinstance(path, RemotePath):
+        inside = path is None or path.is_relative_to(folder)
+    else:
+        inside = path is None or Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    if inside:
         return path
     notes.append(f"run.json: {what} is said to be {value}, outside the run's folder; left out.")
     return None

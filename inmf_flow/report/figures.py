@@ -5,13 +5,14 @@ No text that comes from a run enters a picture: names belong in the page, where 
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import threading
-import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,8 @@ _DPI = 100
 # A component's stripe has at least a good part of this many pixels, so that a browser's smoothing blurs no neighbours.
 _STRIPES = 720
 _COLOURS = 96
+# Stands in the SVG of a spectrogram's axes for the picture between them.
+_BLANK = "data:,"
 _SPECTRUM_MAP = "magma"
 _WEIGHT_MAP = "viridis"
 # Colours that nothing else uses, replaced in the SVG by the page's own light or dark ones.
@@ -57,16 +60,38 @@ class Picture:
 
 def draw_spectrogram(content: Spectrogram, loudest: float, alt: str) -> Picture:
     """Draw a spectrogram in dB relative to ``loudest``, the power that an item's pictures share as their 0 dB."""
+    frame = _spectrogram_frame(content.seconds, content.top)
+    return Picture(_data_uri(frame.replace(_BLANK, _png(content.decibels(loudest)))), alt)
+
+
+# An item's pictures have the same axes, which take longer to draw than what is between them.
+@lru_cache(maxsize=4)
+def _spectrogram_frame(seconds: float, top: float) -> str:
+    """Return the SVG of a spectrogram's axes, with `_BLANK` as the image in them."""
 
     def draw(figure: Figure) -> None:
         axes = _axes(figure)
-        extent = (0.0, content.seconds, 0.0, float(warp(content.top)))
-        _image(axes, content.decibels(loudest), extent, _SPECTRUM_MAP, -DYNAMIC_RANGE)
+        # What is given is a single pixel as large as the axes; it is cut out of the SVG below.
+        _image(axes, np.zeros((1, 1)), (0.0, seconds, 0.0, float(warp(top))), _SPECTRUM_MAP, -DYNAMIC_RANGE)
         _time_axis(axes)
-        _frequency_axis(axes, content.top)
+        _frequency_axis(axes, top)
         _colour_bar(figure, _SPECTRUM_MAP, -DYNAMIC_RANGE)
 
-    return _picture(draw, alt)
+    blank = f'{_BLANK}" preserveAspectRatio="none"'
+    return re.sub(r'(?<=xlink:href=")data:image/png[^"]*"', blank, _svg(draw), count=1)
+
+
+def _png(decibels: Float64) -> str:
+    """Return a spectrogram's pixels as a data URI: a byte and a colour of the palette each, a third of matplotlib's."""
+    from PIL import Image
+
+    # The lowest frequency first: SVG turns the picture over.
+    steps = np.minimum((decibels / DYNAMIC_RANGE + 1) * _COLOURS, _COLOURS - 1).astype(np.uint8)
+    image = Image.fromarray(steps, mode="P")
+    image.putpalette(_colour_map(_SPECTRUM_MAP)(np.arange(_COLOURS), bytes=True)[:, :3].tobytes())
+    stream = io.BytesIO()
+    image.save(stream, format="png", compress_level=4)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def draw_templates(decibels: Float64, top: float, floor: float, alt: str) -> Picture:
@@ -141,6 +166,11 @@ def draw_divergence(curve: Sequence[tuple[float, float]], alt: str) -> Picture:
 
 
 def _picture(draw: Callable[[Figure], None], alt: str) -> Picture:
+    return Picture(_data_uri(_svg(draw)), alt)
+
+
+def _svg(draw: Callable[[Figure], None]) -> str:
+    """Return what is drawn as SVG in the page's colours."""
     from matplotlib.figure import Figure
 
     with _lock, _own_style():
@@ -148,11 +178,17 @@ def _picture(draw: Callable[[Figure], None], alt: str) -> Picture:
         draw(figure)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return Picture("data:image/svg+xml," + urllib.parse.quote(_recoloured(stream.getvalue()), safe=_SAFE), alt)
+    return _recoloured(stream.getvalue())
 
 
-# Everything that a data URI in a double-quoted attribute may hold as it is: pictures inside are long base64.
-_SAFE = " !$()*+,/:;=?@[]{}|~'"
+# All but what a data URI in a double-quoted attribute may hold as it is. Pictures inside are long base64, which
+# urllib.parse.quote would look at byte by byte.
+_UNSAFE = re.compile(rb"[^A-Za-z0-9_.~ !$()*+,/:;=?@\[\]{}|'-]")
+
+
+def _data_uri(svg: str) -> str:
+    quoted = _UNSAFE.sub(lambda found: b"%%%02X" % ord(found[0]), svg.encode())
+    return "data:image/svg+xml," + quoted.decode("ascii")
 
 
 @contextmanager

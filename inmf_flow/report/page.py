@@ -84,7 +84,7 @@ def render(run: Run, max_items: int = 20) -> str:
 
 
 def _content(run: Run, max_items: int) -> dict[str, Any]:
-    metrics = tables.columns(run.rows)
+    metrics = tables.columns(run.summary)
     # An item that failed before it was separated has nothing to show but its reason.
     showable = [item for item in run.items if item.outputs or not item.failed]
     shown = showable[:max_items]
@@ -92,7 +92,7 @@ def _content(run: Run, max_items: int) -> dict[str, Any]:
     seconds = seconds_for(shown)
     rows = run.rows_of()
     lines = tables.item_lines(run, metrics, anchors)
-    summary = tables.summary(run.rows, metrics)
+    summary = tables.summary(run.summary, metrics)
     return {
         "run": run,
         "version": _version(),
@@ -103,6 +103,8 @@ def _content(run: Run, max_items: int) -> dict[str, Any]:
         "lines": lines,
         "line_pages": list(tables.pages(lines)),
         "shown": _item_sections(shown, anchors, rows, metrics, seconds),
+        # Those that only the table of metrics knows are among the lines.
+        "n_items": max(run.n_items, len(lines)),
         "n_shown": len(shown),
         "n_showable": len(showable),
         "max_items": max_items,
@@ -135,10 +137,8 @@ def _source_sections(run: Run, limit: int) -> Iterator[SourceSection]:
 
 def _tiles(run: Run, summary: Sequence[tuple[str | None, Sequence[tables.SummaryLine]]]) -> list[tuple[str, str, str]]:
     """Return the few figures that a reader wants first: value, what it is, and a remark."""
-    failed = sum(item.failed for item in run.items)
-    done = sum(item.status == "done" for item in run.items)
-    items = f"{len(run.items)} in all" + (f", {failed} failed" if failed else "")
-    tiles = [(f"{done:,}", "item separated" if done == 1 else "items separated", items)]
+    items = f"{run.n_items} in all" + (f", {run.n_failed} failed" if run.n_failed else "")
+    tiles = [(f"{run.n_done:,}", "item separated" if run.n_done == 1 else "items separated", items)]
     if summary:
         line = summary[-1][1][0]
         unit = f" {line.metric.unit}" if line.metric.unit else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -83,9 +83,11 @@ class SummaryLine:
     change: str
 
 
-def columns(rows: Iterable[MetricRow]) -> list[Column]:
-    """Return the metrics that occur, in the order of their first row."""
-    return [_column(name) for name in dict.fromkeys(row.metric for row in rows)]
+def columns(summary: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """Return the metrics that a summary has, in the order of their first row."""
+    names = [str(entry["metric"]) for entry in summary]
+    # The last entries, over all sources, have each once.
+    return [_column(name) for name in names[len(names) - len(set(names)) :]]
 
 
 def _column(name: str) -> Column:
@@ -100,13 +102,12 @@ def _column(name: str) -> Column:
     return Column(name, _LABELS.get(name, name), unit, "higher" if higher else "lower", _MEANINGS.get(name, ""))
 
 
-def summary(rows: Sequence[MetricRow], metrics: Sequence[Column]) -> list[tuple[str | None, list[SummaryLine]]]:
+def summary(
+    entries: Sequence[Mapping[str, Any]], metrics: Sequence[Column]
+) -> list[tuple[str | None, list[SummaryLine]]]:
     """Return each source's lines, a line for each metric; those over all sources come last, under None, if several."""
-    from inmf_flow.evaluate import summarize
-
     groups: dict[str | None, list[SummaryLine]] = {}
     by_name = {metric.name: metric for metric in metrics}
-    entries = summarize(rows)
     # The last entries, one for each metric, are those over all sources: a source may itself be called "all".
     overall = len(entries) - len(by_name)
     for number, entry in enumerate(entries):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inmf_flow.audio import AudioReader, StreamResampler, WavWriter, audio_info, fit_length, open_audio
+from inmf_flow.points import PointSet
+from inmf_flow.remote import as_path
 from inmf_flow.separation.dictionary import Dictionary
 from inmf_flow.separation.masks import Mask
 from inmf_flow.separation.supervised import BLOCK_SECONDS, TransformChoice, as_transforms, separate_blocks
-from inmf_flow.transform import checked_analysis
+from inmf_flow.transform import Transform, checked_analysis
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def separate_file(
         begin, lead = _common_begin(mixture, start, sample_rate)
         reader = stack.enter_context(open_audio(mixture, sample_rate, begin, stop))
         info = reader.info
-        outputs = {name: Path(folder) / f"{name}.wav" for name in dictionary.names}
+        outputs = {name: as_path(folder) / f"{name}.wav" for name in dictionary.names}
         writers = {
             name: stack.enter_context(WavWriter(path, info.sample_rate, info.channels))
             for name, path in outputs.items()
@@ -107,9 +110,15 @@ def separate_file(
                 writer.write(piece[name])
             frames += next(iter(piece.values())).shape[-1]
         rate = int(reader.sample_rate)
-        parts = [checked_analysis(each, np.zeros(1, np.float32), rate) for each in as_transforms(transform)]
-        known = dictionary.known_band(parts, rate)
+        known = dictionary.known_band([_trial(each, rate) for each in as_transforms(transform)], rate)
     return SeparatedFile(outputs, info.sample_rate, info.channels, frames, known)
+
+
+# A transform does not change, and the files of a batch are separated by the same.
+@lru_cache(maxsize=8)
+def _trial(transform: Transform, sample_rate: int) -> PointSet:
+    """Return the points of one sample: they lie at all frequencies that a transform has."""
+    return checked_analysis(transform, np.zeros(1, np.float32), sample_rate).without_synthesis()
 
 
 def _common_begin(mixture: Path | str, start: float | None, sample_rate: int | None) -> tuple[float | None, int]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from inmf_flow.errors import StoreError
 from inmf_flow.points import Block, GridBlock, PointSet, ScatteredBlock
+from inmf_flow.remote import RemotePath
 from inmf_flow.store.damage import damaged
 from inmf_flow.store.layout import (
     ATTRIBUTE,
@@ -98,6 +99,7 @@ class PartReader:
         self._index = {item.id: n for n, item in enumerate(record.items)}
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self._last_chunk: dict[str, tuple[int, NDArray[Any]]] = {}
+        self._described: dict[str, Any] = {}
         try:
             self._check_sizes()
             self._facts = self._item_table()
@@ -122,7 +124,8 @@ class PartReader:
         index = self._index[item]
         try:
             # Zarr reads a missing shard as zeros, also one that went missing a moment ago.
-            self._check_sizes()
+            if not isinstance(self._folder, RemotePath):
+                self._check_sizes()
             blocks = tuple(self._block(row) for row in self._blocks[index])
         except _Fault as fault:
             self._raise(fault, item)
@@ -133,14 +136,27 @@ class PartReader:
         raise damaged(self.root, fault.what, part=self.record.part, array=fault.array, item=item) from fault.__cause__
 
     def _check_sizes(self) -> None:
+        sizes = self._listed_sizes()
         for name, (size, _) in self.record.files.items():
             array = name.partition("/")[0] if "/" in name else None
             try:
-                found = os.stat(f"{self._folder}/{name}").st_size
+                found = os.stat(f"{self._folder}/{name}").st_size if sizes is None else sizes[name]
+            except KeyError:
+                raise _Fault(f"{name} is missing", array) from None
             except OSError as error:
                 raise _Fault(f"{name} is missing ({error.strerror})", array) from None
             if found != size:
                 raise _Fault(f"{name} has {found} bytes, but {size} were written", array)
+
+    def _listed_sizes(self) -> dict[str, int] | None:
+        """Return the sizes of a part's objects by one request; None where asking for each is cheap."""
+        if not isinstance(self._folder, RemotePath):
+            return None
+        try:
+            found = [path for path in self._folder.rglob("*") if path.is_file()]
+        except OSError as error:
+            raise _Fault(f"it cannot be listed ({error.strerror})") from None
+        return {path.relative_to(self._folder).as_posix(): path.stat().st_size for path in found}
 
     def _metadata(self, name: str, array: str | None = None) -> Any:
         try:
@@ -175,6 +191,7 @@ class PartReader:
             raise _Fault("its metadata is malformed", spec.name) from error
         if fault:
             raise _Fault(fault, spec.name)
+        self._described[spec.name] = metadata
 
     def _check_shards(self, spec: ColumnSpec, rows: int) -> None:
         """Check that every chunk is there and could hold what it claims, from the shards' indexes."""
@@ -185,9 +202,8 @@ class PartReader:
             index_bytes = 16 * (shard // chunk) + 4
             if size < index_bytes:
                 raise _Fault(f"{name} is too short to be a shard", spec.name)
-            with (self._folder / name).open("rb") as stream:
-                stream.seek(size - index_bytes)
-                index = np.frombuffer(stream.read(16 * wanted), dtype="<u8").reshape(-1, 2)
+            index = np.frombuffer(self._bytes_of(name, spec, size - index_bytes, 16 * wanted), dtype="<u8")
+            index = index[: len(index) // 2 * 2].reshape(-1, 2)
             if len(index) < wanted or (index == _MISSING).any():
                 raise _Fault(f"{name} lacks chunks", spec.name)
             ends = index[:, 0] + index[:, 1]
@@ -196,9 +212,28 @@ class PartReader:
             if (index[:, 1] * np.uint64(MAX_COMPRESSION) < chunk * spec.row_bytes).any():
                 raise _Fault(f"chunks of {name} are too short for what they claim to hold", spec.name)
 
+    def _bytes_of(self, name: str, spec: ColumnSpec, start: int, count: int) -> bytes:
+        path = self._folder / name
+        if isinstance(path, RemotePath):
+            try:
+                return path.read_range(start, start + count)
+            except OSError as error:
+                raise _Fault(f"{name} cannot be read ({error.strerror})", spec.name) from None
+        with path.open("rb") as stream:
+            stream.seek(start)
+            return stream.read(count)
+
     def _open_arrays(self) -> None:
         import zarr
 
+        if isinstance(self._folder, RemotePath):
+            from inmf_flow.store.remote_arrays import open_arrays
+
+            try:
+                self._arrays = open_arrays(self._folder, self.record.files, self._described)
+            except Exception as error:
+                raise _Fault(f"cannot be opened ({_brief(error)})") from error
+            return
         for name in self.record.arrays:
             try:
                 self._arrays[name] = zarr.open_array(self._folder / name, mode="r", zarr_format=3)

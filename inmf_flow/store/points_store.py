@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from inmf_flow.errors import ArgumentError, StoreError, StoreNotFoundError
-from inmf_flow.files import TEMPORARY_MARK, exclusive_write, fsync_folder, temporary_name
+from inmf_flow.files import TEMPORARY_MARK, exclusive_write, fsync_folder, remove_tree, temporary_name
 from inmf_flow.points import PointSet
+from inmf_flow.remote import RemotePath, as_path, is_remote
 from inmf_flow.store.layout import (
     ATTRIBUTE,
     FORMAT,
@@ -30,6 +30,7 @@ from inmf_flow.store.locks import committing, sweeping, writing
 from inmf_flow.store.manifest import PartRecord, read_record, record_path
 from inmf_flow.store.part import write_part_folder
 from inmf_flow.store.part_reader import PartReader
+from inmf_flow.store.remote_parts import part_reader, upload_part
 
 # A folder's time stamp moves in ticks: a listing this fresh could miss what came within the same tick.
 _SETTLED_NS = 1_000_000_000
@@ -55,7 +56,7 @@ class PointsStore:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = as_path(path)
         _check_root(self.path)
         self._records: dict[str, tuple[tuple[int, int, int], PartRecord]] = {}
         self._stamp: int | None = None
@@ -75,8 +76,8 @@ class PointsStore:
         StoreError
             When the folder holds something else.
         """
-        path = Path(path)
-        if not (path / GROUP_FILE).exists():
+        path = as_path(path)
+        if not (path / GROUP_FILE).is_file():
             _refuse_foreign(path)
             try:
                 for folder in (path / PARTS, path / MANIFEST):
@@ -122,6 +123,8 @@ class PointsStore:
         record = read_record(self.path, part_id) if is_safe_name(part_id) else None
         if record is None:
             raise StoreError(f"no part {part_id!r} is recorded", where=self.path)
+        if isinstance(self.path, RemotePath):
+            return part_reader(self.path, record).read(item_id)
         return PartReader(self.path, record).read(item_id)
 
     def write_part(
@@ -158,6 +161,8 @@ class PointsStore:
         _check_arguments(part_id, items, keys)
         if recorded := self._twin(part_id, keys):
             return recorded
+        if isinstance(self.path, RemotePath):
+            return self._upload(part_id, items, keys, config_hash)
         with writing(self.path):
             folder = temporary_name(self.path / PARTS / part_id)
             try:
@@ -168,8 +173,23 @@ class PointsStore:
                     f"part {part_id!r} cannot be written ({error.strerror or error})", where=self.path
                 ) from error
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_tree(folder, ignore_errors=True)
                 self._stamp = None
+
+    def _upload(
+        self, part_id: str, items: Mapping[str, PointSet], keys: Mapping[str, str], config_hash: str
+    ) -> PartRecord:
+        try:
+            record = upload_part(self.path, part_id, items, keys, config_hash)
+            if not exclusive_write(record_path(self.path, part_id), record.to_bytes()):
+                return self._twin(part_id, keys) or record
+            return record
+        except OSError as error:
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"part {part_id!r} cannot be written ({error.strerror})", where=self.path) from error
+        finally:
+            self._stamp = None
 
     def _commit(self, folder: Path, record: PartRecord) -> PartRecord:
         parts = self.path / PARTS
@@ -249,6 +269,9 @@ class PointsStore:
     def _refresh(self) -> None:
         """List the manifest again if it has changed; records themselves never change."""
         folder = self.path / MANIFEST
+        if isinstance(folder, RemotePath):
+            self._take_listing(self._remote_listing(folder))
+            return
         try:
             stamp = folder.stat().st_mtime_ns
             if stamp == self._stamp:
@@ -262,6 +285,21 @@ class PointsStore:
                 }
         except OSError as error:
             raise StoreError(f"the manifest cannot be listed ({error.strerror})", where=folder) from error
+        self._take_listing(found)
+        self._stamp = stamp if now - stamp > _SETTLED_NS else None
+
+    def _remote_listing(self, folder: Path) -> dict[str, Any]:
+        try:
+            return {
+                path.name.removesuffix(RECORD_SUFFIX): path.stat()
+                for path in folder.iterdir()
+                if path.suffix == RECORD_SUFFIX and path.is_file()
+            }
+        except OSError as error:
+            raise StoreError(f"the manifest cannot be listed ({error.strerror})", where=folder) from error
+
+    def _take_listing(self, found: Mapping[str, Any]) -> None:
+        """Read the records that are new in a listing."""
         records: dict[str, tuple[tuple[int, int, int], PartRecord]] = {}
         for part, status in sorted(found.items()):
             signature = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -274,25 +312,26 @@ class PointsStore:
         for part, (_, record) in records.items():
             for item in record.items:
                 self._by_key.setdefault(item.key, (part, item.id))
-        self._stamp = stamp if now - stamp > _SETTLED_NS else None
 
 
 def is_points_store(path: Path | str) -> bool:
     """Return whether a folder claims to be a points store, of whichever format."""
     try:
-        metadata: Any = json.loads((Path(path) / GROUP_FILE).read_bytes())
+        metadata: Any = json.loads((as_path(path) / GROUP_FILE).read_bytes())
         return ATTRIBUTE in metadata["attributes"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
 def _check_root(path: Path) -> None:
-    if not path.exists():
+    if not isinstance(path, RemotePath) and not path.exists():
         raise StoreNotFoundError("no points store is there", where=path)
     try:
         content = (path / GROUP_FILE).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError) as error:
         content = b""
+        if isinstance(path, RemotePath) and not _has_objects(path):
+            raise StoreNotFoundError("no points store is there", where=path, got=error.strerror) from None
     except OSError as error:
         raise StoreError(f"the store cannot be read ({error.strerror})", where=path) from error
     try:
@@ -312,11 +351,21 @@ def _check_root(path: Path) -> None:
         )
 
 
+def _has_objects(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def _refuse_foreign(path: Path) -> None:
     """Raise unless a store can be made at a path: nothing is there, or what an interrupted `create` left."""
-    # `Path` makes one slash of two.
-    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", str(path)):
-        raise StoreError("stores are folders of this machine", where=path, hint="Give a local path.")
+    if not is_remote(path) and re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", str(path)):
+        raise StoreError(
+            "stores are folders of this machine or of an object store",
+            where=path,
+            hint="Give a local path, or s3://BUCKET/PREFIX.",
+        )
     if not path.exists():
         return
     if not path.is_dir():
@@ -351,11 +400,14 @@ def _check_arguments(part_id: str, items: Mapping[str, PointSet], keys: Mapping[
 
 def _remove(path: Path) -> None:
     """Remove a file or folder; a folder is first renamed, so that no half of it stays under its name."""
+    if isinstance(path, RemotePath):
+        path.remove_tree()
+        return
     aside = path if path.name.startswith(TEMPORARY_MARK) else temporary_name(path)
     with suppress(FileNotFoundError):
         if aside is not path:
             path.rename(aside)
         if aside.is_dir() and not aside.is_symlink():
-            shutil.rmtree(aside)
+            remove_tree(aside)
         else:
             aside.unlink()

@@ -5,14 +5,21 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from inmf_flow.errors import StoreError
-from inmf_flow.files import TEMPORARY_MARK, digest_file, exclusive_write, fsync_folder
+from inmf_flow.files import (
+    TEMPORARY_MARK,
+    atomic_write,
+    digest_file,
+    exclusive_write,
+    fsync_folder,
+    remove_tree,
+)
+from inmf_flow.remote import RemotePath, as_path
 from inmf_flow.store.layout import (
     ATTRIBUTE,
     GROUP_FILE,
@@ -113,7 +120,7 @@ def repair_store(path: Path | str, *, dry_run: bool = False) -> StoreRepair:
         When it is no store, or a newer inmf_flow's, while somebody writes to it, or when it cannot be written to.
         Nothing was removed then, but where the last is found out half-way.
     """
-    root = Path(path)
+    root = as_path(path)
     try:
         _check_ours(root, bool(_sound_records(root)))
         with _nobody_writing(root, dry_run) as missing:
@@ -131,7 +138,7 @@ def _sound_records(root: Path) -> dict[str, PartRecord]:
     """Return the records that hold; one of a newer inmf_flow is an error, since it says nothing of damage."""
     records: dict[str, PartRecord] = {}
     # Not `glob`, for which a folder that cannot be listed is an empty one.
-    names = os.listdir(root / MANIFEST) if (root / MANIFEST).is_dir() else []
+    names = [path.name for path in (root / MANIFEST).iterdir()] if (root / MANIFEST).is_dir() else []
     for name in sorted(names):
         part = name.removesuffix(RECORD_SUFFIX)
         if part == name or not is_safe_name(part):
@@ -177,13 +184,15 @@ def _groups(root: Path) -> dict[Path, bytes]:
 @contextmanager
 def _nobody_writing(root: Path, dry_run: bool) -> Iterator[list[str]]:
     """Hold off writers, and give the names of what the store itself lacks; locks need the two group files."""
-    missing = [name for name in (MANIFEST, PARTS) if not (root / name).is_dir()]
+    # On an object store a folder without objects is none.
+    folders = () if isinstance(root, RemotePath) else (MANIFEST, PARTS)
+    missing = [name for name in folders if not (root / name).is_dir()]
     missing += [path.relative_to(root).as_posix() for path in _groups(root) if not path.exists()]
     if dry_run and missing:
         # Without them nobody can write.
         yield missing
         return
-    for name in (MANIFEST, PARTS):
+    for name in folders:
         (root / name).mkdir(exist_ok=True)
     for path, content in _groups(root).items():
         if not path.exists():
@@ -270,7 +279,9 @@ def _is_whole(root: Path, record: PartRecord) -> bool:
 def _may_pass(path: Path) -> bool:
     """Return whether a file cannot be read for a reason that says nothing of its content."""
     try:
-        if path.is_dir():
+        if isinstance(path, RemotePath):
+            path.stat()
+        elif path.is_dir():
             os.scandir(path).close()
         else:
             path.open("rb").close()
@@ -306,6 +317,9 @@ def _carry_out(root: Path, repair: StoreRepair) -> None:
 
 def _rewrite(path: Path, content: bytes) -> None:
     """Write a group file in place: locks are held on it, and one that took its place would have none."""
+    if isinstance(path, RemotePath):
+        atomic_write(path, content)
+        return
     with path.open("rb+") as stream:
         stream.write(content)
         stream.truncate()
@@ -314,7 +328,7 @@ def _rewrite(path: Path, content: bytes) -> None:
 
 
 def _discard(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+    if isinstance(path, RemotePath) or (path.is_dir() and not path.is_symlink()):
+        remove_tree(path)
     else:
         path.unlink(missing_ok=True)

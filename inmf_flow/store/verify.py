@@ -9,6 +9,7 @@ from pathlib import Path
 
 from inmf_flow.errors import StoreError
 from inmf_flow.files import TEMPORARY_MARK, digest_file
+from inmf_flow.remote import RemotePath, as_path
 from inmf_flow.store.layout import (
     GROUP_FILE,
     MANIFEST,
@@ -73,7 +74,7 @@ def verify_store(path: Path | str) -> list[StoreProblem]:
     StoreNotFoundError, StoreError
         When there is no store at all.
     """
-    root = Path(path)
+    root = as_path(path)
     problems = list(_root_problems(root))
     for name in _names(root / MANIFEST):
         part = name.removesuffix(RECORD_SUFFIX)
@@ -86,7 +87,8 @@ def verify_store(path: Path | str) -> list[StoreProblem]:
 
 
 def _unrecorded(root: Path) -> Iterator[StoreProblem]:
-    names = [name for name in _names(root / PARTS) if not record_path(root, name).exists() and name != GROUP_FILE]
+    recorded = {GROUP_FILE, *(name.removesuffix(RECORD_SUFFIX) for name in _names(root / MANIFEST))}
+    names = [name for name in _names(root / PARTS) if name not in recorded and not record_path(root, name).exists()]
     if names:
         # A part that is being committed is a folder first and a record a moment later: wait for that moment.
         # Where the store cannot be written to there is nobody to wait for.
@@ -104,17 +106,19 @@ def _unrecorded(root: Path) -> Iterator[StoreProblem]:
 
 def _names(folder: Path) -> list[str]:
     """Return the names in a folder but those of temporary files; none where there is no folder."""
-    if not folder.is_dir():
+    if not isinstance(folder, RemotePath) and not folder.is_dir():
         return []
     return sorted(p.name for p in folder.iterdir() if not p.name.startswith(TEMPORARY_MARK))
 
 
 def _root_problems(root: Path) -> Iterator[StoreProblem]:
-    if not (root / MANIFEST).is_dir() or not (root / PARTS).is_dir():
+    missing = [name for name in (MANIFEST, PARTS) if not (root / name).is_dir()]
+    if missing:
         # Raises when there is nothing like a store; a store that lost a folder goes on.
         PointsStore(root)
-    for folder in (MANIFEST, PARTS):
-        if not (root / folder).is_dir():
+    for folder in missing:
+        # On an object store a folder without objects is none.
+        if not isinstance(root, RemotePath):
             yield StoreProblem("", None, folder, "the folder is missing")
     for name, content in ((GROUP_FILE, root_json()), (f"{PARTS}/{GROUP_FILE}", group_json({}))):
         try:
@@ -147,8 +151,10 @@ def _part_problems(root: Path, part: str) -> list[StoreProblem]:
 
 def _file_problems(root: Path, record: PartRecord) -> Iterator[tuple[str, str]]:
     folder = root / PARTS / record.part
+    # One listing says what else each object would be asked for.
+    listed = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*")} if isinstance(root, RemotePath) else {}
     for name, (size, digest) in sorted(record.files.items()):
-        path = folder / name
+        path = listed.get(name, folder / name)
         try:
             found = path.stat().st_size
             if not path.is_file() or path.is_symlink():
@@ -160,7 +166,7 @@ def _file_problems(root: Path, record: PartRecord) -> Iterator[tuple[str, str]]:
         except OSError as error:
             yield name, f"cannot be read ({error.strerror})"
     expected = set(record.files) | {Path(name).parent.as_posix() for name in record.files}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(listed.values() if isinstance(root, RemotePath) else folder.rglob("*")):
         if (name := path.relative_to(folder).as_posix()) not in expected:
             yield name, "the store did not write this file"
 

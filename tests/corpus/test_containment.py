@@ -120,7 +120,7 @@ def test_a_manifest_in_the_working_folder_is_contained_too(corpus: Path, monkeyp
 
 
 def test_allowing_outside_still_refuses_what_is_no_path(corpus: Path) -> None:
-    manifest = listed(corpus / "list.jsonl", "s3://bucket/a.wav", "a\0b.wav", "sub\\a.wav")
+    manifest = listed(corpus / "list.jsonl", "gs://bucket/a.wav", "a\0b.wav", "sub\\a.wav")
     with pytest.raises(ManifestError) as caught:
         find_recordings([Manifest(manifest, allow_outside=True)], "corpus.mixtures")
     assert len(caught.value.problems) == 3

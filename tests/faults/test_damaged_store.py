@@ -103,7 +103,7 @@ def test_after_a_repair_a_run_makes_again_what_was_hit_alone(
         after = _stamps(project.output)
         # What was not hit was not even written again.
         rewritten = {name for name in kept if after.get(name) != kept[name]}
-        again = {"run.json", "events.jsonl", "ledger/inputs.json"} if lost else {"ledger/inputs.json"}
+        again = {"run.json", "events.jsonl", "ledger/digests"} if lost else {"ledger/digests"}
         assert {name for name in rewritten if not name.startswith("ledger/analyze/")} <= again
         assert project.run().did_nothing
 

@@ -197,19 +197,20 @@ def test_a_second_driver_is_told_and_does_nothing(fresh: Any, without_pictures: 
 def test_an_interrupted_run_with_other_settings_leaves_nothing_that_passes_for_results_of_these(
     project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from inmf_flow.pipeline import run, run_pipeline
+    from inmf_flow.pipeline import run_pipeline
+    from inmf_flow.pipeline.session import Session
 
     path = project.output / "separated" / "one" / "male.wav"
     right = path.read_bytes()
 
-    def killed_after_writing(self: Any, tasks: Any) -> Iterator[Any]:
-        if tasks and tasks[0].stage == "separate":
+    def killed_after_writing(self: Any, queue: Any) -> Iterator[Any]:
+        if "separate" in queue.stages:
             path.write_bytes(bytes(reversed(right)))
             raise KeyboardInterrupt
-        yield from execute(self, tasks)
+        yield from run_queue(self, queue)
 
-    execute = run._Run._execute
-    monkeypatch.setattr(run._Run, "_execute", killed_after_writing)
+    run_queue = Session.run_queue
+    monkeypatch.setattr(Session, "run_queue", killed_after_writing)
     with pytest.raises(KeyboardInterrupt):
         run_pipeline(project.file, scheduler=project.scheduler, overrides=["separate.max_iter=3"])
     monkeypatch.undo()

@@ -75,7 +75,8 @@ def test_hooks_are_told_of_every_item_in_order(fresh: Any, recorder: Recorder) -
     assert start.stages["analyze"] == StageInfo(4, 4)
     assert list(start.stages) == ["analyze", "fit", "separate", "evaluate", "report"]
     stages = [event.stage for name, event in recorder.events if name in ("item", "error")]
-    assert stages == sorted(stages, key=list(start.stages).index), "stages overlap"
+    # They overlap, but none begins before the one that it depends on.
+    assert list(dict.fromkeys(stages)) == list(start.stages)
     assert Counter(stages) == {"analyze": 4, "fit": 2, "separate": 4, "evaluate": 3, "report": 1}
     (error,) = [event for name, event in recorder.events if name == "error"]
     assert (error.stage, error.item, error.status) == ("separate", "bad", "failed")
@@ -157,7 +158,7 @@ def test_a_scheduler_that_does_not_answer_leaves_what_is_known_in_run_json(proje
     assert document["items"]["one"]["status"] == "missing"
 
 
-def test_an_explanation_lists_known_failures_and_its_digests_serve_the_run(
+def test_an_explanation_lists_known_failures_and_reads_nothing_that_is_to_be_done_anyway(
     project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project.folder / "mixtures" / "text.wav").write_text("Not audio.")
@@ -178,4 +179,5 @@ def test_an_explanation_lists_known_failures_and_its_digests_serve_the_run(
         pipeline, output=project.output, scheduler=project.scheduler, overrides=(), explained=explained
     )
     assert outcome.counts["separate"]["done"] == 1
-    assert read.count("zero.wav") == 1
+    # The worker that separates it digests it too.
+    assert "zero.wav" not in read

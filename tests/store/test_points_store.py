@@ -43,7 +43,7 @@ def test_create_does_not_mix_with_foreign_files(tmp_path) -> None:
     with pytest.raises(StoreError, match="it is a file"):
         PointsStore.create(tmp_path / "notes.txt")
     with pytest.raises(StoreError, match="folders of this machine"):
-        PointsStore.create("s3://bucket/points.zarr")
+        PointsStore.create("gs://bucket/points.zarr")
 
 
 def test_items_are_found_by_key(filled, make_points, bits) -> None:

@@ -15,9 +15,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
 from inmf_flow import registry
+from inmf_flow.errors import ArgumentError
 from inmf_flow.pipeline.config.kinds import MAX_NAMES, MAX_TRANSFORMS, Choice, parse_choice
 from inmf_flow.pipeline.config.problems import Finding, Path, dotted, nearest, one_of, spell
 from inmf_flow.pipeline.config.wording import findings_of
+from inmf_flow.remote import as_path, is_remote
 
 _MODEL_SUFFIX = ".safetensors"
 _AUTO = "auto"
@@ -51,7 +53,16 @@ def _check_model(path: Path, model: str, base: FilePath) -> list[Finding]:
     expected = f"an existing {_MODEL_SUFFIX} file that inmf_flow saved"
     if not model.endswith(_MODEL_SUFFIX):
         return [Finding(path, f"{dotted(path)} is not a model file, got {spell(model)}, expected {expected}")]
-    if not os.path.isfile(file):
+    if is_remote(model):
+        try:
+            found = as_path(model).is_file()
+        except (OSError, ArgumentError) as error:
+            reason = getattr(error, "strerror", None) or error
+            what = f"{dotted(path)} cannot be looked at, got {spell(model)}: {reason}"
+            return [Finding(path, what)]
+    else:
+        found = os.path.isfile(file)
+    if not found:
         what = f"{dotted(path)} is not there, got {spell(model)} (in {spell(str(base))}), expected {expected}"
         return [Finding(path, what)]
     return []

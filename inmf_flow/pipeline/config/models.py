@@ -31,6 +31,7 @@ from inmf_flow.pipeline.config.kinds import (
     TransformChoice,
     Whole,
 )
+from inmf_flow.remote import as_path, is_remote
 
 Amounts = dict[Text, Annotated[Real, Field(gt=0)]]
 """How much of each of Dask's abstract resources a task takes."""
@@ -318,9 +319,9 @@ class Pipeline(Section):
         Parameters
         ----------
         pattern
-            Relative to the pipeline file's folder, absolute, or beginning with ``~``.
+            Relative to the pipeline file's folder, absolute, beginning with ``~``, or ``s3://BUCKET/PREFIX``.
         """
-        return self._base / os.path.expanduser(pattern)
+        return as_path(pattern) if is_remote(pattern) else self._base / os.path.expanduser(pattern)
 
     def as_json(self) -> dict[str, Any]:
         """Return the pipeline as plain data with every default filled in, equal for equal pipelines.
