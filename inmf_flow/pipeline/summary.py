@@ -51,7 +51,9 @@ class Summary:
 
     def know(self, plans: Mapping[str, StagePlan], fitted: Mapping[str, Entry], blocked: str | None = None) -> None:
         """Take note of the plans, with what has come of them so far, and of the sources' models."""
-        self._plans, self._fitted, self.blocked = plans, fitted, blocked
+        self._plans, self._fitted = plans, fitted
+        # The stages after change nothing about that.
+        self.blocked = blocked or self.blocked
 
     @property
     def _is_large(self) -> bool:
