@@ -204,7 +204,8 @@ def _beside(folder: Path) -> Path:
 
 
 def _names(folder: Path) -> Iterator[str]:
-    with suppress(FileNotFoundError):
+    # Where no run folder can be is told when the first file of it is written.
+    with suppress(FileNotFoundError, NotADirectoryError):
         for path in folder.iterdir():
             if path.name.endswith(".json") and not path.name.startswith(TEMPORARY_MARK):
                 yield path.name.removesuffix(".json")
