@@ -47,9 +47,9 @@ def test_a_damaged_part_record_heals(project: Any) -> None:
 
 def test_no_old_points_stay_when_batches_shift(fresh: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from inmf_flow import open_points, run_pipeline
-    from inmf_flow.pipeline import plan
+    from inmf_flow.pipeline import stages
 
-    monkeypatch.setitem(plan._BATCH_LIMITS, "analyze", (2, 1 << 30))
+    monkeypatch.setitem(stages._BATCH_LIMITS, "analyze", (2, 1 << 30))
     for name in "cd":
         shutil.copy(fresh.folder / "male/b.wav", fresh.folder / f"male/{name}.wav")
 
