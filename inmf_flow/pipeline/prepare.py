@@ -11,6 +11,7 @@ from inmf_flow.errors import ConfigError
 from inmf_flow.files import TEMPORARY_MARK
 from inmf_flow.pipeline.explain import Explanation
 from inmf_flow.pipeline.outcome import MOST_LISTED
+from inmf_flow.pipeline.plan import STAGES
 from inmf_flow.remote import RemotePath
 
 
@@ -44,7 +45,8 @@ def remove_leftovers(run_folder: Path, items: Iterable[str] | None = None) -> No
         # Objects appear whole: what is uploaded has no other name before.
         return
     if items is None:
-        folders = [run_folder / name for name in (".", "ledger", "models")]
+        ledgers = [f"ledger/{stage}" for stage in STAGES]
+        folders = [run_folder / name for name in (".", "ledger", "models", *ledgers)]
     else:
         folders = [run_folder / "separated" / item for item in items]
     for folder in folders:
