@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 
+@pytest.mark.full
 def test_a_small_corpus_is_measured_against_the_bare_loop(repository: Path, tmp_path: Path) -> None:
     out, page = tmp_path / "results.json", tmp_path / "page.md"
     page.write_text("before\n<!-- corpora: begin -->\nold\n<!-- corpora: end -->\nafter\n")

@@ -22,6 +22,7 @@ def run(repository: Path, program: str, *options: str) -> str:
     return outcome.stdout
 
 
+@pytest.mark.full
 def test_a_quick_run_measures_every_case_asked_for(repository: Path, tmp_path: Path) -> None:
     cases = ("speech", "frozen", "peers", "floor")
     out = tmp_path / "results.json"

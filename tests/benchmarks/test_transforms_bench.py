@@ -83,6 +83,7 @@ def test_every_transform_and_every_kind_of_wavelet_is_measured(bench) -> None:
     assert {one.config.kind for one in measured if one.name == "wavelet"} == set(kinds)
 
 
+@pytest.mark.full
 def test_librosa_has_the_bands_of_ours_but_for_the_two_at_the_ends(peers) -> None:
     for rate in (16000, 44100):
         peer = peers.librosa_cqt(rate, 4 * rate)

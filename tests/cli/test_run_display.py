@@ -79,6 +79,7 @@ def test_a_dry_run_without_why_gives_counts_and_cost_alone(fresh: Any) -> None:
     assert re.fullmatch(r"in all about \d+ s on 3 workers, by a trial of a few seconds of audio", whole)
 
 
+@pytest.mark.full
 def test_a_dry_run_after_a_change_says_the_reasons_and_touches_nothing(project: Any) -> None:
     (project.folder / "male" / "b.wav").unlink()
     (project.output / "separated/one/female.wav").unlink()

@@ -43,6 +43,7 @@ def deadly(tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(site), "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
 
 
+@pytest.mark.full
 def test_a_file_that_kills_its_worker_is_the_only_one_to_fail(fresh: Any, deadly: dict[str, str], inmf: Any) -> None:
     from inmf_flow import open_points
 

@@ -128,8 +128,8 @@ def test_points_that_were_deleted_are_made_again(project: Any) -> None:
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
-        ("report.items=3", {"report": 1}),
-        ("evaluate.metrics=[si_sdr, sdr]", {"evaluate": 3, "report": 1}),
+        pytest.param("report.items=3", {"report": 1}, marks=pytest.mark.full),
+        pytest.param("evaluate.metrics=[si_sdr, sdr]", {"evaluate": 3, "report": 1}, marks=pytest.mark.full),
         ("separate.max_iter=4", {"separate": 3, "evaluate": 3, "report": 1}),
         ("sources.male.components=3", {"fit": 1, "separate": 3, "evaluate": 3, "report": 1}),
         ("transforms.fine.stft.n_fft=256", EVERYTHING),
