@@ -183,9 +183,10 @@ def test_a_killed_run_goes_on_to_the_bytes_of_an_undisturbed_one(
     assert process.returncode == -signal.SIGKILL
     assert (moto_place / "run/ledger/driver.lock").exists()
     committed = {p: p.read_bytes() for p in (moto_place / "run/points.zarr").rglob("*") if p.is_file()}
+    records = [json.loads(path.read_bytes())["items"] for path in (moto_place / "run/ledger/analyze").glob("*.json")]
     outcome = run_pipeline(described, scheduler=threads)
     assert outcome.status == "done"
-    assert outcome.stages["analyze"].reused == 6
+    assert outcome.stages["analyze"].reused == sum(map(len, records)) >= 3
     assert {path: path.read_bytes() for path in committed} == committed
     there, whole = results(moto_place / "run"), results(tmp_path / "whole")
     assert there.keys() == whole.keys()
