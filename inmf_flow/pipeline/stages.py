@@ -9,13 +9,14 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from inmf_flow.pipeline.inputs import InputDigests
 from inmf_flow.pipeline.ledger import Entry, Ledger
-from inmf_flow.pipeline.results import DONE, FAILED, TODO, Results
+from inmf_flow.pipeline.results import DONE, TODO, Results
+from inmf_flow.pipeline.views import Lazy, Todo, Valid
 
 Digest = Callable[[Any], str]
 # Inputs that files have to be read for.
@@ -192,12 +193,12 @@ class StagePlan:
     @property
     def batches(self) -> Sequence[Batch]:
         """All batches."""
-        return _Lazy(range(len(self._cuts) - 1), self.batch)
+        return Lazy(range(len(self._cuts) - 1), self.batch)
 
     @property
-    def todo(self) -> _Todo:
+    def todo(self) -> Todo:
         """The items that are to be done, in order."""
-        return _Todo(self)
+        return Todo(self)
 
     @property
     def todo_batches(self) -> list[int]:
@@ -214,7 +215,7 @@ class StagePlan:
     @property
     def valid(self) -> Mapping[str, Entry]:
         """The entries that still hold, by item."""
-        return _Valid(self)
+        return Valid(self)
 
     @property
     def folder(self) -> Path:
@@ -393,65 +394,3 @@ class StagePlan:
 
 def _unasked(path: Any) -> str:
     return ""
-
-
-class _Lazy(Sequence[Batch]):
-    """Batches that are made when they are asked for."""
-
-    def __init__(self, numbers: Sequence[int], make: Callable[[int], Batch]) -> None:
-        self._numbers = numbers
-        self._make = make
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    @overload
-    def __getitem__(self, index: int) -> Batch: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Batch]: ...
-    def __getitem__(self, index: int | slice) -> Batch | Sequence[Batch]:
-        if isinstance(index, slice):
-            return _Lazy(self._numbers[index], self._make)
-        return self._make(self._numbers[index])
-
-
-class _Todo:
-    """The items that are to be done: counted at once, made when they are asked for."""
-
-    def __init__(self, plan: StagePlan) -> None:
-        self._plan = plan
-
-    def __len__(self) -> int:
-        return self._plan.results.count(TODO)
-
-    def __iter__(self) -> Iterator[Work]:
-        for number in self._plan.todo_batches:
-            yield from self._plan.batch(number).todo
-
-    def payloads(self, step: int = 1) -> Iterator[Mapping[str, Any]]:
-        """Yield the payload of every so many-th item."""
-        for place in self._plan.results.where(TODO)[::step].tolist():
-            yield self._plan.works.payload(place)
-
-
-class _Valid(Mapping[str, Entry]):
-    """The entries that hold, read when they are asked for."""
-
-    def __init__(self, plan: StagePlan) -> None:
-        self._plan = plan
-
-    def __len__(self) -> int:
-        return self._plan.results.count(DONE) + self._plan.results.count(FAILED)
-
-    def __iter__(self) -> Iterator[str]:
-        return (self._plan.works.item(place) for place, status in enumerate(self._plan.results.status) if status)
-
-    def __getitem__(self, item: str) -> Entry:
-        entry = self._plan.entry(self._plan.place(item))
-        if entry is None:
-            raise KeyError(item)
-        return entry
-
-    def values(self) -> Any:
-        """Return the entries, in order."""
-        return [entry for entry in self._plan.entries() if entry is not None]
