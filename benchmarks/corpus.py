@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +51,26 @@ def _children_cpu() -> float:
     return spent.ru_utime + spent.ru_stime
 
 
+def loops_at_once(folder: Path, place: Path, count: int) -> list[dict[str, Any]]:
+    """Run so many bare loops at once: they share nothing but the machine, so nothing scales better on it."""
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda number: job("loop", folder, place / f"loop-{number}"), range(count)))
+
+
 def measure_runs(given: argparse.Namespace) -> Figures:
-    """Measure speed, tax and scaling: in each turn the bare loop, a run on two workers, and one on one worker."""
+    """Measure speed, tax and scaling: in each turn a bare loop, two at once, and runs on two workers and on one."""
     seconds = write_corpus(given.folder, given.clips)
     write_dictionaries(given.folder)
     turns = []
     for _ in range(given.turns):
         with tempfile.TemporaryDirectory(dir=given.scratch) as place:
             loop = job("loop", given.folder, Path(place, "loop"))
+            pair = loops_at_once(given.folder, Path(place), 2)
             two = job("run", given.folder, Path(place, "two"), 2)
             shutil.rmtree(Path(place, "two"))
             one = job("run", given.folder, Path(place, "one"), 1)
-        turns.append({"loop": loop, "two": two, "one": one})
+        machine = 2 * loop["wall"] / max(each["wall"] for each in pair)
+        turns.append({"loop": loop, "two": two, "one": one, "machine": machine})
         _say(f"turn {len(turns)}: bare loop {loop['loop_cpu']:.1f} s, run {two['cpu']:.1f} s of CPU time")
     corpus = {"clips": given.clips, "seconds": seconds, "turns": given.turns}
 
@@ -86,6 +95,8 @@ def measure_runs(given: argparse.Namespace) -> Figures:
         "scaling": {
             "figure": median(lambda turn: turn["one"]["stages"]["separate"] / turn["two"]["stages"]["separate"]),
             "whole_run": median(lambda turn: turn["one"]["elapsed"] / turn["two"]["elapsed"]),
+            # What two processes that share nothing reach: the machine's own.
+            "two_loops": median(lambda turn: turn["machine"]),
             **corpus,
         },
     }

@@ -22,7 +22,7 @@ Digest = Callable[[Any], str]
 # Inputs that files have to be read for.
 _FROM_FILES = ("audio", "mixture", "references", "model")
 # Batches are cut by these alone, so that they depend on the corpus and not on the cluster or on what remains.
-_BATCH_LIMITS = {"analyze": (1024, 64 << 20), "separate": (16, 8 << 20), "evaluate": (64, 64 << 20)}
+_BATCH_LIMITS = {"analyze": (4096, 96 << 20), "separate": (16, 8 << 20), "evaluate": (64, 64 << 20)}
 
 
 @dataclass(frozen=True)
