@@ -45,7 +45,8 @@ def test_a_run_on_a_disk_that_fills_up_goes_on_when_there_is_room(
         kept = {
             stage: sum(entry.status == "done" for entry in entries.values()) for stage, entries in committed.items()
         }
-        assert {stage: outcome.counts[stage]["reused"] for stage in kept} == kept
+        # What was in flight when the driver gave up may have been committed since.
+        assert all(outcome.counts[stage]["reused"] >= count for stage, count in kept.items())
         unrun.assert_equals(undisturbed, output)
 
 
