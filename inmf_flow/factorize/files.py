@@ -31,6 +31,7 @@ _SETTINGS = (
     "weights",
     "init",
     "n_init",
+    "context",
     "relaxation",
     "sparsity",
     "smoothness",
@@ -52,6 +53,7 @@ def save(model: INMF, path: Path) -> None:
         "settings": {name: _plain(getattr(model, name)) for name in _SETTINGS},
         "hertz": [0.0, model.max_frequency_],
         "seconds": [0.0, model.duration_],
+        "lags": model.lags_.tolist(),
         "n_iter": model.n_iter_,
         "divergence_curve": model.divergence_curve_,
         "provenance": model.provenance,
@@ -82,6 +84,9 @@ def load(cls: type[INMF], path: Path, device: str) -> INMF:
         model._w, model._h = parts["frequency"], parts["time"]
         model.max_frequency_ = float(header["hertz"][1])
         model.duration_ = float(header["seconds"][1])
+        model.lags_ = np.array(header.get("lags", [0.0]), np.float64)
+        if model.lags_.ndim != 1 or not len(model.lags_) or model.lags_[0] != 0 or (np.diff(model.lags_) <= 0).any():
+            raise ValueError("lags do not rise from 0")
         model.n_iter_ = int(header["n_iter"])
         model.divergence_curve_ = [(int(i), float(value)) for i, value in header["divergence_curve"]]
         model.provenance = dict(header["provenance"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -252,6 +253,14 @@ class MatrixField(HatField):
         cls.check_options(options)
         nodes = axis.coordinates.copy()
         return cls(nodes, _random_start(len(nodes), n_components, random, device))
+
+
+def component_subset(field: object, components: Sequence[int]) -> HatField:
+    """Return a field of some of another's functions; raise `ArgumentError` where these are not hats."""
+    if not isinstance(field, HatField):
+        name = getattr(field, "name", type(field).__name__)
+        raise ArgumentError("components of this field cannot be taken apart", got=name, expected="hat or matrix")
+    return type(field)(field.nodes.copy(), field.coefficients[:, list(components)].clone())
 
 
 def _random_start(rows: int, n_components: int, random: np.random.Generator, device: str) -> Tensor:

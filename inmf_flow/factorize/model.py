@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from inmf_flow.errors import ArgumentError, NotFittedError, PointsError
 from inmf_flow.factorize import files
 from inmf_flow.factorize.activations import Activations, fit_activations
+from inmf_flow.factorize.context import SPAN, interpolated, lag_field, lags_for, predict_block, table_of, with_lags
 from inmf_flow.factorize.data import Data, prepare_data
 from inmf_flow.factorize.divergences import EPSILON, get_divergence
 from inmf_flow.factorize.fields import Axis, Field, LinearField, just_above
+from inmf_flow.factorize.hat import component_subset
 from inmf_flow.factorize.online import Learner, is_silent
 from inmf_flow.factorize.penalties import Penalties
 from inmf_flow.factorize.penalties import Weights as PenaltyWeights
@@ -23,7 +26,7 @@ from inmf_flow.factorize.settings import axes_of, check_settings, choose_optimiz
 from inmf_flow.factorize.solvers import RELAXATION, Bound, Rules, Trace, fit_multiplicative, fit_rprop
 from inmf_flow.factorize.start import set_activations, set_templates, start
 from inmf_flow.factorize.warm import fit_warm
-from inmf_flow.points import GridBlock, PointSet
+from inmf_flow.points import PointSet
 from inmf_flow.registry import fields, parse_choice
 from inmf_flow.remote import as_path
 
@@ -69,6 +72,11 @@ class INMF:
         ``"random"``, or ``"harmonic"`` (harmonic series; options ``low``, ``high``, ``width`` in hertz, ``partials``).
     n_init
         Number of starts, >= 1, with seeds from ``random_state`` on; the fit with the least divergence is kept.
+    context
+        Seconds over which a template moves, 0 to 1: with 0 it is a function of hertz, else of hertz and of the lag
+        since its component began, and `predict` is the mean over lags of W_k(f, lag) H_k(t - lag); see
+        `inmf_flow.factorize.context`. Lags are whole hops of the points that are fitted, and templates are straight
+        lines in between. Fields ``hat`` and ``matrix``.
     relaxation
         Extrapolation of multiplicative updates, 1 to 2: 1 are plain updates, classical NMF's.
     sparsity, smoothness, decorrelation
@@ -93,6 +101,8 @@ class INMF:
         Hertz of the highest frequency that the model has seen.
     duration_
         Seconds that the activations cover.
+    lags_
+        Seconds at which the templates were learned, rising from 0, [C]; only 0 without a context.
 
     Examples
     --------
@@ -119,6 +129,7 @@ class INMF:
         weights: str = "area",
         init: str | Mapping[str, Any] = "moments",
         n_init: int = 1,
+        context: float = 0.0,
         relaxation: float = RELAXATION,
         sparsity: float = 0.0,
         smoothness: float = 0.0,
@@ -138,6 +149,7 @@ class INMF:
         self.weights = weights
         self.init = init
         self.n_init = n_init
+        self.context = context
         self.relaxation = relaxation
         self.sparsity = sparsity
         self.smoothness = smoothness
@@ -149,6 +161,7 @@ class INMF:
         self._learner: Learner | None = None
         self._w: Field | None = None
         self._h: Field | None = None
+        self.lags_: NDArray[np.float64] = np.zeros(1)
 
     def fit(
         self,
@@ -180,7 +193,9 @@ class INMF:
             When the optimizer cannot fit the fields, or what is given does not fit.
         """
         self._learner = None
-        data = prepare_data(points, self.power, self.weights, self.device, negative=self.negative)
+        self.lags_ = lags_for(points, self.context)
+        moving = with_lags(points, self.lags_, padded=False)
+        data = prepare_data(moving, self.power, self.weights, self.device, negative=self.negative)
         axes, max_frequency = axes_of(data, points)
         best: tuple[float, Trace, Field, Field] | None = None
         kept: torch.Tensor | None = None
@@ -233,7 +248,7 @@ class INMF:
         time = self.time_field
         if time == "auto":
             time = "matrix" if data.apart else self.field
-        w, h = self._build(self.field, axes[0], random), self._build(time, axes[1], random)
+        w, h = self._build_templates(axes[0], random), self._build(time, axes[1], random)
         bound = Bound(w, w.prepare(data.frequencies)), Bound(h, h.prepare(data.times))
         optimizer = choose_optimizer(self, w, h)
         if optimizer == "mu":
@@ -242,10 +257,15 @@ class INMF:
             for field in (w, h):
                 if isinstance(field, LinearField):
                     field.start_free(random)
-        given = set_templates(w, templates, data.frequencies) if templates is not None else 0
+        given = set_templates(w, templates, data.frequencies, self.lags_) if templates is not None else 0
         if activations is not None:
             set_activations(h, activations, data.times, float(data.scale))
         return *bound, given
+
+    def _build_templates(self, axis: Axis, random: np.random.Generator) -> Field:
+        if len(self.lags_) == 1:
+            return self._build(self.field, axis, random)
+        return lag_field([self._build(self.field, axis, random) for _ in self.lags_])
 
     def _build(self, spec: str | Mapping[str, Any], axis: Axis, random: np.random.Generator) -> Field:
         name, options = parse_choice(spec)
@@ -292,13 +312,30 @@ class INMF:
             raise NotFittedError("this model is not fitted yet", hint="Call fit(points), or INMF.load(path).")
         return self._w, self._h
 
-    def templates(self, frequencies: ArrayLike) -> NDArray[np.float32]:
+    def templates(self, frequencies: ArrayLike, lag: float | None = None) -> NDArray[np.float32]:
         """Return the spectral templates at any hertz [F], shape [F, K].
 
         After `fit` each peaks at 1 over the fitted frequencies, but those that were kept fixed.
         Above the highest frequency that the model has seen a template keeps its last value: ask `max_frequency_`.
+
+        Parameters
+        ----------
+        frequencies
+            Hertz, [F].
+        lag
+            For a model with a context, the seconds since a component began; beyond the context templates keep their
+            last value. By default the mean over the context.
         """
-        return self._fitted()[0].evaluate(np.atleast_1d(np.asarray(frequencies, np.float64)))
+        field = self._fitted()[0]
+        at = np.atleast_1d(np.asarray(frequencies, np.float64))
+        if len(self.lags_) == 1:
+            return field.evaluate(at)
+        within = np.minimum(at, self.max_frequency_)
+        if lag is not None:
+            return interpolated(lambda number: field.evaluate(within + number * SPAN), self.lags_, lag)
+        tables = [field.evaluate(within + number * SPAN) for number in range(len(self.lags_))]
+        mean: NDArray[np.float32] = np.mean(tables, axis=0, dtype=np.float32)
+        return mean
 
     def activations(self, times: ArrayLike) -> NDArray[np.float32]:
         """Return the activations of the fitted points at any seconds [T], shape [K, T]."""
@@ -309,10 +346,11 @@ class INMF:
 
         Values are in the domain that is fitted: raise them to ``1 / power`` for magnitudes.
         """
-        return [
-            predict_block(block, self.templates(block.frequencies), self.activations(block.times))
-            for block in points.blocks
-        ]
+        return self._predict(points, self.activations)
+
+    def _predict(self, points: PointSet, activations: Callable[..., NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        lags = lags_for(points, self.context)
+        return [predict_block(block, self.templates, activations, lags) for block in points.blocks]
 
     def transform(self, points: PointSet, max_iter: int = 100) -> Activations:
         """Fit activations to other points with the templates frozen; the result is a function of seconds.
@@ -320,9 +358,10 @@ class INMF:
         Points above ``max_frequency_`` have no say: no template knows them.
         """
         self._fitted()
+        lags = lags_for(points, self.context)
         return fit_activations(
-            points.below(just_above(self.max_frequency_)),
-            self.templates,
+            with_lags(points.below(just_above(self.max_frequency_)), lags, padded=True),
+            table_of(self.templates, lags),
             power=self.power,
             beta_loss=self.beta_loss,
             max_iter=max_iter,
@@ -346,9 +385,8 @@ class INMF:
         """
         rule = get_divergence(self.beta_loss)
         total, count = 0.0, 0
-        for block in points.blocks:
-            h = self.activations(block.times) if activations is None else activations(block.times)
-            model = predict_block(block, self.templates(block.frequencies), h)
+        models = self._predict(points, self.activations if activations is None else activations)
+        for block, model in zip(points.blocks, models, strict=True):
             values = np.power(block.magnitudes, self.power, dtype=np.float64)
             present = np.isfinite(values) & (block.weights > 0)
             v = torch.from_numpy(values[present] + EPSILON)
@@ -358,6 +396,23 @@ class INMF:
         if not count:
             raise PointsError("there are no points to score", got=repr(points))
         return total / count
+
+    def subset(self, components: Sequence[int]) -> INMF:
+        """Return a model of some of the components, in the order given, which shares nothing with this one.
+
+        Raises
+        ------
+        ArgumentError
+            When there is no such component, or fields are not ``hat`` or ``matrix``.
+        """
+        w, h = self._fitted()
+        chosen = list(components)
+        if not chosen or not all(0 <= k < self.n_components for k in chosen):
+            raise ArgumentError("no such components", got=chosen, expected=f"some of 0 to {self.n_components - 1}")
+        part = copy.copy(self)
+        part.n_components, part.provenance, part._learner = len(chosen), dict(self.provenance), None
+        part._w, part._h = (component_subset(field, chosen) for field in (w, h))
+        return part
 
     def save(self, path: str | Path) -> None:
         """Write the model to a safetensors file, atomically.
@@ -384,14 +439,6 @@ class INMF:
     def __repr__(self) -> str:
         settings = f"field={self.field!r}, beta_loss={self.beta_loss!r}, power={self.power}"
         return f"INMF(n_components={self.n_components}, {settings})"
-
-
-def predict_block(block: Any, templates: NDArray[np.float32], activations: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return sum_k W_k(f) H_k(t) at a block's points from templates [F, K] and activations [K, T]."""
-    if isinstance(block, GridBlock):
-        return templates @ activations
-    result: NDArray[np.float32] = np.einsum("pk,kp->p", templates, activations)
-    return result
 
 
 def _normalize(data: Data, w: Field, h: Field, fixed: torch.Tensor | None) -> None:

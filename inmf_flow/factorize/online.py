@@ -15,6 +15,7 @@ from inmf_flow.factorize.data import Data, prepare_data
 from inmf_flow.factorize.divergences import BetaDivergence, get_divergence
 from inmf_flow.factorize.fields import FLOOR, Axis, LinearField, just_above
 from inmf_flow.factorize.hat import HatField, MatrixField
+from inmf_flow.factorize.settings import refuse_context
 from inmf_flow.factorize.solvers import Bound, Trace, fit_activations_multiplicative
 from inmf_flow.points import GridBlock, PointSet
 from inmf_flow.registry import fields, parse_choice
@@ -72,6 +73,7 @@ class Learner:
 
     def __init__(self, model: INMF, first: PointSet) -> None:
         rule = get_divergence(model.beta_loss)
+        refuse_context(model, "points that come one set after another")
         penalties = model.sparsity or model.smoothness or model.decorrelation
         if penalties or model.negative or not isinstance(rule, BetaDivergence):
             raise ArgumentError(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from inmf_flow.errors import ArgumentError
+from inmf_flow.factorize.context import MOST_CONTEXT, SPAN
 from inmf_flow.factorize.data import Data
 from inmf_flow.factorize.divergences import BetaDivergence, get_divergence
 from inmf_flow.factorize.fields import Axis, Field, LinearField
@@ -38,6 +39,12 @@ def check_settings(model: INMF) -> None:
     _real("power", model.power, "must be positive", holds=lambda value: value > 0)
     _real("tol", model.tol, "must not be negative", holds=lambda value: value >= 0)
     _real("relaxation", model.relaxation, "is out of range 1 (plain updates) to 2", holds=lambda value: 1 <= value <= 2)
+    _real(
+        "context",
+        model.context,
+        f"is out of range 0 to {MOST_CONTEXT:g} seconds",
+        holds=lambda value: 0 <= value <= MOST_CONTEXT,
+    )
     for name in ("sparsity", "smoothness", "decorrelation"):
         _real(name, getattr(model, name), "must not be negative", holds=lambda value: value >= 0)
     if model.optimizer not in (None, "mu", "warm", "rprop"):
@@ -57,6 +64,14 @@ def check_settings(model: INMF) -> None:
     fields.get(parse_choice(model.field)[0])
     if model.time_field != "auto":
         fields.get(parse_choice(model.time_field)[0])
+
+
+def refuse_context(model: INMF, what: str) -> None:
+    """Raise `ArgumentError` for a model with a context where points are not fitted all at once."""
+    if model.context:
+        raise ArgumentError(
+            f"{what} cannot learn templates that move", got=f"context={model.context:g}", hint="Use fit, or context=0."
+        )
 
 
 def choose_optimizer(model: INMF, w: Field, h: Field) -> str:
@@ -99,9 +114,12 @@ def axes_of(data: Data, points: PointSet) -> tuple[tuple[Axis, Axis], float]:
     That is 0 where no point has weight; a row of missing points alone was not seen either.
     """
     known, times = data.known("frequency"), data.known("time")
+    # Copies at later lags lie on stretches of the axis of their own; all lags have the frequencies of the first.
+    known = known[known < SPAN / 2]
     max_frequency = min(points.max_frequency, float(known[-1]))
-    top, low = max_frequency or float(data.frequencies[-1]), min(0.0, float(data.frequencies[0]))
-    frequency = Axis("frequency", known, low, top, data.mass("frequency"))
+    top = max_frequency or float(data.frequencies[data.frequencies < SPAN / 2][-1])
+    low = min(0.0, float(data.frequencies[0]))
+    frequency = Axis("frequency", known, low, top, data.mass("frequency")[: len(known)])
     time = Axis("time", times, min(0.0, float(data.times[0])), points.end, data.mass("time"))
     return (frequency, time), max_frequency
 

@@ -19,7 +19,7 @@ from inmf_flow.factorize.hat import HatField
 from inmf_flow.factorize.model import INMF
 from inmf_flow.factorize.online import Statistics
 from inmf_flow.factorize.penalties import Penalties, Weights
-from inmf_flow.factorize.settings import axes_of
+from inmf_flow.factorize.settings import axes_of, refuse_context
 from inmf_flow.factorize.shared_items import SufficientStatistics
 from inmf_flow.factorize.solvers import MOST_GROWTH, Trace
 from inmf_flow.files import digest_bytes
@@ -186,6 +186,7 @@ def start_dictionary(
     kind = fields.get(parse_choice(model.field)[0])
     if not issubclass(kind, HatField):
         raise ArgumentError("networks cannot share a dictionary", got=repr(model.field), expected="hat or matrix")
+    refuse_context(model, "a shared dictionary")
     if model.negative:
         raise ArgumentError("negative data cannot share a dictionary", got=f"negative={model.negative!r}")
     points = PointSet.end_to_end(sample)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from inmf_flow.errors import ArgumentError
+from inmf_flow.factorize.context import SPAN, table_of
 from inmf_flow.factorize.data import Data
 from inmf_flow.factorize.fields import FLOOR, Field, LinearField
 from inmf_flow.registry import parse_choice
@@ -60,7 +61,7 @@ def start(
     elif name == "harmonic":
         w = templates.field
         assert isinstance(w, LinearField)
-        values = harmonic_templates(w.places(), w.coefficients.shape[1], power=power, **options)
+        values = harmonic_templates(w.places() % SPAN, w.coefficients.shape[1], power=power, **options)
         w.coefficients = _tensor(values / np.sqrt(values.shape[1]), w.coefficients)
 
 
@@ -140,15 +141,33 @@ def harmonic_templates(
     return (result / level).astype(np.float32)
 
 
-def set_templates(field: Field, given: Any, table: NDArray[np.float64]) -> int:
+def set_templates(field: Field, given: Any, table: NDArray[np.float64], lags: NDArray[np.float64]) -> int:
     """Set the first templates to given functions, at the field's places; return how many.
 
     Parameters
     ----------
     given
         A model, a function from hertz [N] to [N, J], or values [NF, J] at the data's distinct frequencies ``table``.
+        All but a model are the same at all lags.
+    lags
+        Seconds at which the field has templates; see `inmf_flow.factorize.context`.
     """
+    if len(lags) > 1:
+        given, table = _over_lags(given, table[table < SPAN / 2], lags), table[table < SPAN / 2]
     return _set(field, given, table, "templates", 1.0)
+
+
+def _over_lags(given: Any, table: NDArray[np.float64], lags: NDArray[np.float64]) -> Any:
+    """Return what was given for hertz as a function of the coordinates that lags have."""
+    if hasattr(given, "context"):
+        return table_of(given.templates, lags)
+    if not callable(getattr(given, "templates", given)):
+        values = np.asarray(given, np.float64)
+        if values.ndim != 2 or len(values) != len(table):
+            return given
+        return table_of(lambda f, _: np.stack([np.interp(f, table, column) for column in values.T], axis=1), lags)
+    function = getattr(given, "templates", given)
+    return table_of(lambda f, _: function(f), lags)
 
 
 def set_activations(field: Field, given: Any, table: NDArray[np.float64], level: float) -> int:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from inmf_flow.errors import ArgumentError
 from inmf_flow.factorize import INMF, Activations, fit_activations, get_divergence
+from inmf_flow.factorize.context import block_product, lags_for, table_of, with_lags
 from inmf_flow.factorize.fields import just_above
-from inmf_flow.factorize.model import predict_block
 from inmf_flow.points import Block, PointSet
 from inmf_flow.separation.masks import Mask, source_gains
 
@@ -73,14 +73,15 @@ class Dictionary:
         self.beta_loss = self.models[0].beta_loss
         self.weights = "uniform" if all(model.weights == "uniform" for model in self.models) else "area"
         self.max_frequency = min(model.max_frequency_ for model in self.models)
-        self._tables: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
+        self.context = max(model.context for model in self.models)
+        self._tables: OrderedDict[tuple[bytes, float], NDArray[np.float32]] = OrderedDict()
 
-    def templates(self, frequencies: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return all sources' templates at hertz [F], shape [F, total K]; those of the last calls are kept."""
-        key = frequencies.tobytes()
+    def templates(self, frequencies: NDArray[np.float64], lag: float = 0.0) -> NDArray[np.float32]:
+        """Return all sources' templates at hertz [F] and a lag, [F, total K]; those of the last calls are kept."""
+        key = frequencies.tobytes(), lag
         table = self._tables.pop(key, None)
         if table is None:
-            table = np.concatenate([model.templates(frequencies) for model in self.models], axis=1)
+            table = np.concatenate([model.templates(frequencies, lag) for model in self.models], axis=1)
         self._tables[key] = table
         while len(self._tables) > 1 and sum(kept.nbytes for kept in self._tables.values()) > _MOST_KEPT_BYTES:
             self._tables.popitem(last=False)
@@ -91,10 +92,11 @@ class Dictionary:
 
         Points that some model has never seen have no say.
         """
+        lags = lags_for(points, self.context)
         seen = points.below(just_above(self.max_frequency))
         return fit_activations(
-            seen,
-            self.templates,
+            with_lags(seen, lags, padded=True),
+            table_of(self.templates, lags),
             power=self.power,
             beta_loss=self.beta_loss,
             max_iter=max_iter,
@@ -126,7 +128,9 @@ class Dictionary:
         channels = []
         for number in range(parts[0].channels):
             one = [part.channel(number) for part in parts]
-            channels.append(self._channel_gains(one, self.activations(_joined(one), max_iter), mask))
+            joined = _joined(one)
+            activations, lags = self.activations(joined, max_iter), lags_for(joined, self.context)
+            channels.append(self._channel_gains(one, activations, lags, mask))
         return [
             [
                 [
@@ -141,21 +145,30 @@ class Dictionary:
         ]
 
     def _channel_gains(
-        self, parts: Sequence[PointSet], activations: Activations, mask: Mask
+        self, parts: Sequence[PointSet], activations: Activations, lags: NDArray[np.float64], mask: Mask
     ) -> list[list[list[NDArray[np.float32]]]]:
         per_source: list[list[list[NDArray[np.float32]]]] = [[[] for _ in parts] for _ in self.names]
         for place, part in enumerate(parts):
             for block in part.blocks:
-                for source, gains in enumerate(self._block_gains(block, activations, mask)):
+                for source, gains in enumerate(self._block_gains(block, activations, lags, mask)):
                     per_source[source][place].append(gains)
         return per_source
 
-    def _block_gains(self, block: Block, activations: Activations, mask: Mask) -> list[NDArray[np.float32]]:
-        w, h = self.templates(block.frequencies), activations(block.times)
+    def _block_gains(
+        self, block: Block, activations: Activations, lags: NDArray[np.float64], mask: Mask
+    ) -> list[NDArray[np.float32]]:
         unseen = block.frequencies > just_above(self.max_frequency)
+        levels = {float(lag): activations(block.times - lag if lag else block.times) for lag in lags}
         models = []
         for first, last in pairwise(self._edges):
-            model = predict_block(block, w[:, first:last], h[first:last])
+            parts = [
+                block_product(block, self.templates(block.frequencies, lag)[:, first:last], h[first:last])
+                for lag, h in levels.items()
+            ]
+            # The sum over lags instead of their mean: gains are shares.
+            model = parts[0]
+            for part in parts[1:]:
+                model += part
             model[unseen] = 0
             models.append(model)
         return source_gains(models, self.power, mask)

@@ -53,6 +53,7 @@ def separate_file(
     max_iter: int = 100,
     sample_rate: int | None = None,
     block_seconds: float = BLOCK_SECONDS,
+    refine: float | None = None,
     start: float | None = None,
     stop: float | None = None,
 ) -> SeparatedFile:
@@ -64,7 +65,7 @@ def separate_file(
         Anything libsndfile reads.
     folder
         Made if it is not there. Files appear when all are whole.
-    dictionary, transform, mask, max_iter
+    dictionary, transform, mask, max_iter, refine
         As in `separate`.
     sample_rate
         Hertz at which to analyse; the file's own by default. Outputs have the file's rate, channels and length; the
@@ -93,7 +94,7 @@ def separate_file(
         # At a much lower rate a clip of some samples may have none: then there is nothing to tell the sources by.
         if reader.frames:
             estimates = separate_blocks(
-                reader.blocks(size), reader.sample_rate, dictionary, transform, mask, max_iter, block_seconds
+                reader.blocks(size), reader.sample_rate, dictionary, transform, mask, max_iter, block_seconds, refine
             )
         if reader.sample_rate != info.sample_rate:
             native = stack.enter_context(open_audio(mixture, None, start, stop))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -11,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from inmf_flow.errors import ArgumentError
 from inmf_flow.factorize import INMF
-from inmf_flow.points import PointSet
+from inmf_flow.points import GridBlock, PointSet
 from inmf_flow.separation.dictionary import Dictionary
-from inmf_flow.separation.masks import Mask, parse_mask
+from inmf_flow.separation.masks import Mask, parse_mask, source_gains
 from inmf_flow.transform import (
     SlidingAudio,
     Span,
@@ -44,6 +45,7 @@ def separate(
     *,
     mask: str | Mapping[str, Any] | Mask | None = None,
     max_iter: int = 100,
+    refine: float | None = None,
     outputs: Literal["sources", "components"] = "sources",
 ) -> dict[str, NDArray[Any]]:
     """Separate a mixture into the sources whose dictionaries are given.
@@ -66,6 +68,10 @@ def separate(
         ``"default"``, ``"paper"`` or ``{"wiener": exponent}``; see `Mask`.
     max_iter
         Updates of the activations.
+    refine
+        Exponent e of a second mask, |s_i|^e / sum |s_r|^e, made of the estimates' own magnitudes, or None for none. It
+        sharpens what neighbouring frames and transforms agree on. Only grids can be masked again, and not after the
+        paper's mask.
     outputs
         ``"sources"``, or ``"components"`` for an estimate of each component, named SOURCE-1 and so on.
 
@@ -82,7 +88,9 @@ def separate(
     """
     samples, mono = as_channels(audio, "separate")
     dictionary = Dictionary(models, outputs)
-    pieces = list(separate_blocks([samples], sample_rate, dictionary, transform, parse_mask(mask), max_iter))
+    pieces = list(
+        separate_blocks([samples], sample_rate, dictionary, transform, parse_mask(mask), max_iter, refine=refine)
+    )
     joined = {name: np.concatenate([piece[name] for piece in pieces], axis=-1) for name in dictionary.names}
     return {name: estimate[0] if mono else estimate for name, estimate in joined.items()}
 
@@ -95,6 +103,7 @@ def separate_blocks(
     mask: Mask,
     max_iter: int = 100,
     block_seconds: float = BLOCK_SECONDS,
+    refine: float | None = None,
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """Separate a recording block by block, in memory that does not grow with its length.
 
@@ -102,7 +111,7 @@ def separate_blocks(
     ----------
     blocks
         Consecutive blocks [channels, samples] of any sizes.
-    sample_rate, dictionary, transform, mask, max_iter
+    sample_rate, dictionary, transform, mask, max_iter, refine
         As in `separate`.
     block_seconds
         Seconds of output that are made at a time. Each is analysed with the context that its samples depend on, so
@@ -114,31 +123,69 @@ def separate_blocks(
         From the source's name to the next stretch of audio, [channels, samples].
     """
     transforms = as_transforms(transform)
+    again = refine is not None and not mask.paper
     audio = SlidingAudio(blocks)
     contexts = [synthesis_context(each, sample_rate) for each in transforms]
     before, after = (max(sides) for sides in zip(*contexts, strict=True))
-    step = max(int(block_seconds * sample_rate), before + after)
+    # What the points of a stretch of output depend on besides its own analysis: the components' context, and, where it
+    # is masked again, the estimates around it.
+    reach = math.ceil(dictionary.context * sample_rate)
+    early, late = (reach + before, reach + after) if again else (reach, reach)
+    step = max(int(block_seconds * sample_rate), early + before + late + after)
     start = 0
     while audio.length is None or start < audio.length:
-        window, offset = audio.window(start - before, start + step + after)
+        window, offset = audio.window(start - early - before, start + step + late + after)
         stop = start + step if audio.length is None else min(start + step, audio.length)
         if start >= stop:
             break
-        parts = []
+        parts, spans = [], []
         for each in transforms:
             left, right = checked_halo(each, sample_rate)
-            end = stop + left if audio.length is None else min(stop + left, audio.length)
-            span = Span(offset, max(start - right, 0), end, audio.length)
-            parts.append(checked_analysis(each, window, sample_rate, span))
+            end = stop + late + left if audio.length is None else min(stop + late + left, audio.length)
+            spans.append(Span(offset, max(start - early - right, 0), end, audio.length))
+            parts.append(checked_analysis(each, window, sample_rate, spans[-1]))
         if not start:
             _warn_of_unseen_band(dictionary.known_band(parts, sample_rate), sample_rate / 2)
         cut = slice(start - offset, stop - offset)
         gains = dictionary.joint_gains(parts, mask, max_iter)
-        yield {
-            name: _mean_of_estimates(transforms, parts, gain, window.shape[-1])[..., cut]
-            for name, gain in zip(dictionary.names, gains, strict=True)
-        }
+        estimates = [_mean_of_estimates(transforms, parts, gain, window.shape[-1]) for gain in gains]
+        if again:
+            assert refine is not None
+            estimates = refined(estimates, transforms, parts, spans, sample_rate, refine)
+        yield {name: estimate[..., cut] for name, estimate in zip(dictionary.names, estimates, strict=True)}
         start = stop
+
+
+def refined(
+    estimates: list[NDArray[Any]],
+    transforms: Sequence[Transform],
+    parts: Sequence[PointSet],
+    spans: Sequence[Span],
+    sample_rate: int,
+    exponent: float,
+) -> list[NDArray[Any]]:
+    """Return estimates that share the mixture's coefficients anew, by their own magnitudes; they add up as before.
+
+    Parameters
+    ----------
+    estimates
+        Audio of each source, of the shape of the window that was analysed.
+    transforms, parts, spans
+        What the mixture was analysed by, its points, and which stretch of it they are of.
+    exponent
+        Of the magnitudes.
+    """
+    found = []
+    for transform, part, span in zip(transforms, parts, spans, strict=True):
+        if not all(isinstance(block, GridBlock) for block in part.blocks):
+            # Scattered points lie elsewhere for every sound: there is nothing to compare.
+            return estimates
+        heard = [checked_analysis(transform, estimate, sample_rate, span) for estimate in estimates]
+        blocks = zip(*(points.blocks for points in heard), strict=True)
+        gains = [source_gains([one.magnitudes for one in block], 1.0, Mask(wiener=exponent)) for block in blocks]
+        found.append([list(gain) for gain in zip(*gains, strict=True)])
+    samples = estimates[0].shape[-1]
+    return [_mean_of_estimates(transforms, parts, gains, samples) for gains in zip(*found, strict=True)]
 
 
 def _warn_of_unseen_band(known: float, nyquist: float) -> None:

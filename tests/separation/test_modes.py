@@ -1,0 +1,170 @@
+"""Contexts, a second mask, sources that are learned on the mixture, and components in groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from inmf_flow import INMF, get_transform, separate
+from inmf_flow.errors import ArgumentError
+from inmf_flow.evaluate.scale_invariant import si_sdr
+from inmf_flow.separation import Dictionary, Mask, group_components, learn_unknown, separate_blocks
+
+STFT = {"n_fft": 1000}
+
+
+def decibels(estimates: dict[str, Any], references: dict[str, Any]) -> float:
+    """Return the mean SI-SDR of the sources."""
+    names = list(references)
+    return float(
+        si_sdr(
+            *(np.stack([np.asarray(audio[name], np.float64) for name in names]) for audio in (references, estimates))
+        ).mean()
+    )
+
+
+@pytest.fixture(scope="module")
+def moving(speech: Any) -> dict[str, INMF]:
+    """Models of the two voices with a context of two hops."""
+    from inmf_flow.audio import read_audio
+
+    stft = get_transform("stft", **STFT)
+    return {
+        name: INMF(15, max_iter=100, context=0.0625).fit(stft.analyze(read_audio(speech[f"{name}_train"])[0][0], 16000))
+        for name in ("male", "female")
+    }
+
+
+def test_a_context_separates_voices_and_adds_up(voices: Any, moving: dict[str, INMF]) -> None:
+    estimates = separate(voices.mixture, 16000, moving, get_transform("stft", **STFT), max_iter=60)
+    assert np.abs(sum(estimates.values()) - voices.mixture).max() < 1e-6
+    still = separate(voices.mixture, 16000, voices.models, get_transform("stft", **STFT), max_iter=60)
+    assert decibels(estimates, voices.references) > decibels(still, voices.references)
+
+
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(
+    length=st.integers(3000, 16000),
+    spec=st.sampled_from([{"n_fft": 1000}, {"n_fft": 512, "hop_length": 128}, {"n_fft": 2000, "hop_length": 1000}]),
+    block=st.floats(0.05, 0.4),
+    refine=st.sampled_from([None, 1.3]),
+)
+def test_blocks_with_context_and_second_mask_equal_the_whole(
+    length: int, spec: dict[str, int], block: float, refine: float | None, voices: Any, moving: dict[str, INMF]
+) -> None:
+    stft, audio = get_transform("stft", **spec), voices.mixture[None, :length]
+    whole = separate(audio, 16000, moving, stft, max_iter=5, refine=refine)
+    parts = list(separate_blocks([audio], 16000, Dictionary(moving), stft, Mask(), 5, block, refine))
+    for name, estimate in whole.items():
+        joined = np.concatenate([part[name] for part in parts], axis=-1)
+        assert joined.shape == estimate.shape
+        assert np.abs(joined - estimate).max() < 1e-5
+
+
+@pytest.mark.parametrize("spec", ["stft:n_fft=1000", "cqt:fmin=60,bins_per_octave=24", "wavelet"])
+def test_a_second_mask_helps_and_adds_up(spec: str, voices: Any) -> None:
+    once, twice = (separate(voices.mixture, 16000, voices.models, spec, refine=refine) for refine in (None, 1.3))
+    assert np.abs(sum(twice.values()) - voices.mixture).max() < 1e-5
+    assert decibels(twice, voices.references) > decibels(once, voices.references)
+
+
+def test_scattered_points_are_not_masked_again(voices: Any) -> None:
+    audio = voices.mixture[:16000]
+    once, twice = (
+        separate(audio, 16000, voices.models, "sinusoidal", refine=refine, max_iter=5) for refine in (None, 1.3)
+    )
+    assert all(np.array_equal(once[name], twice[name]) for name in once)
+
+
+@pytest.mark.parametrize("context", [0.0, 0.0625])
+def test_an_unknown_source_is_learned_beside_a_known_one(context: float, voices: Any, moving: dict[str, INMF]) -> None:
+    stft = get_transform("stft", **STFT)
+    known = {"male": (moving if context else voices.models)["male"]}
+    points = stft.analyze(voices.mixture, 16000)
+    unknown = learn_unknown(points, known, {"rest": 10}, max_iter=100)
+    assert list(unknown) == ["rest"]
+    assert unknown["rest"].n_components == 10
+    assert unknown["rest"].context == known["male"].context
+    estimates = separate(voices.mixture, 16000, {**known, **unknown}, stft)
+    references = {"male": voices.references["male"], "rest": voices.references["female"]}
+    nothing = dict.fromkeys(references, voices.mixture)
+    assert decibels(estimates, references) > decibels(nothing, references) + 0.5
+
+
+def test_unknown_sources_that_cannot_be_are_refused(voices: Any) -> None:
+    points = get_transform("stft", **STFT).analyze(voices.mixture[:16000], 16000)
+    with pytest.raises(ArgumentError, match="either known or unknown"):
+        learn_unknown(points, voices.models, {"male": 3})
+    with pytest.raises(ArgumentError, match="group_components"):
+        learn_unknown(points, {}, {"a": 3, "b": 3})
+    with pytest.raises(ArgumentError, match="power is that of the known"):
+        learn_unknown(points, voices.models, {"rest": 3}, power=1.0)
+    assert learn_unknown(points, {}, {"all": 4}, max_iter=5)["all"].n_components == 4
+
+
+def test_clicks_and_tones_are_grouped_as_percussive_and_harmonic() -> None:
+    rng = np.random.default_rng(0)
+    time = np.arange(48000) / 16000
+    tones = sum(np.sin(2 * np.pi * f * time) * (time // 1 == second) for second, f in enumerate((330, 440, 550)))
+    clicks = np.zeros(48000)
+    for start in range(2000, 47000, 5000):
+        clicks[start : start + 160] += rng.standard_normal(160)
+    mixture = (0.3 * tones + clicks).astype(np.float32)
+    stft = get_transform("stft", n_fft=1024)
+    model = INMF(6, max_iter=200).fit(stft.analyze(mixture, 16000))
+    groups = group_components(model, "harmonic-percussive")
+    estimates = separate(mixture, 16000, groups, stft)
+    references = {"harmonic": 0.3 * tones, "percussive": clicks}
+    assert decibels(estimates, references) > decibels(dict.fromkeys(references, mixture), references) + 8
+
+
+@pytest.mark.parametrize("by", ["templates", "activations"])
+def test_groups_are_made_of_components_that_are_alike(by: str) -> None:
+    rng = np.random.default_rng(1)
+    time = np.arange(64000) / 16000
+    # Two sounds of two partials each: partials of a sound share its gate, and sounds lie in bands of their own.
+    gates = [np.repeat(rng.random(16) > 0.5, 4000).astype(float) for _ in range(2)]
+    sounds = [
+        gate * (np.sin(2 * np.pi * f * time) + np.sin(2 * np.pi * (f * 1.06) * time))
+        for gate, f in zip(gates, (300, 3000), strict=True)
+    ]
+    mixture = (0.2 * sum(sounds)).astype(np.float32)
+    stft = get_transform("stft", n_fft=1024)
+    model = INMF(4, max_iter=300, n_init=2).fit(stft.analyze(mixture, 16000))
+    groups = group_components(model, by, into=2)
+    assert sorted(groups) == ["group-1", "group-2"]
+    assert sum(group.n_components for group in groups.values()) == 4
+    centres = sorted(
+        float(group.templates([318.0]).max() - group.templates([3090.0]).max()) for group in groups.values()
+    )
+    assert centres[0] < 0 < centres[1]
+
+
+def test_an_assignment_gives_each_source_its_components(voices: Any) -> None:
+    model = voices.models["male"]
+    groups = group_components(model, {"low": [0, 3], "high": [1]})
+    assert {name: group.n_components for name, group in groups.items()} == {"low": 2, "high": 1, "rest": 12}
+    frequencies = np.linspace(0, 8000, 50)
+    assert np.array_equal(groups["low"].templates(frequencies), model.templates(frequencies)[:, [0, 3]])
+    assert np.array_equal(groups["low"].activations([0.5, 1.0]), model.activations([0.5, 1.0])[[0, 3]])
+    for wrong in ({"low": [0, 0]}, {"low": [15]}, {"low": ["0"]}, {}, {"low": [True]}):
+        with pytest.raises(ArgumentError, match="the assignment does not fit"):
+            group_components(model, wrong)
+    with pytest.raises(ArgumentError, match="so many groups"):
+        group_components(model, into=16)
+    with pytest.raises(ArgumentError, match="no such grouping"):
+        group_components(model, "colour")
+
+
+def test_a_subset_of_what_is_not_there_is_refused(voices: Any) -> None:
+    with pytest.raises(ArgumentError, match="no such components"):
+        voices.models["male"].subset([15])
+    network = INMF(1, field="network", max_iter=1).fit(
+        get_transform("stft", n_fft=512).analyze(voices.mixture[:4000], 16000)
+    )
+    with pytest.raises(ArgumentError, match="cannot be taken apart"):
+        network.subset([0])
