@@ -10,7 +10,16 @@ from inmf_flow._version import __version__
 if TYPE_CHECKING:
     from inmf_flow import linear
     from inmf_flow.errors import InmfError
-    from inmf_flow.factorize import INMF, Activations, Selection, fit_batch, fit_segments, fit_shared, select_components
+    from inmf_flow.factorize import (
+        INMF,
+        Activations,
+        Ensemble,
+        Selection,
+        fit_batch,
+        fit_segments,
+        fit_shared,
+        select_components,
+    )
     from inmf_flow.pipeline import run_pipeline
     from inmf_flow.points import PointSet
     from inmf_flow.separation import separate
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "INMF": "inmf_flow.factorize",
     "Activations": "inmf_flow.factorize",
+    "Ensemble": "inmf_flow.factorize",
     "InmfError": "inmf_flow.errors",
     "PointSet": "inmf_flow.points",
     "Selection": "inmf_flow.factorize",
@@ -37,6 +47,7 @@ _HOMES = {
 __all__ = [
     "INMF",
     "Activations",
+    "Ensemble",
     "InmfError",
     "PointSet",
     "Selection",

@@ -3,6 +3,7 @@
 from inmf_flow.factorize.activations import Activations, fit_activations
 from inmf_flow.factorize.batch import fit_batch
 from inmf_flow.factorize.divergences import BetaDivergence, Divergence, get_divergence
+from inmf_flow.factorize.ensemble import Ensemble
 from inmf_flow.factorize.feature_grid import FeatureGridField
 from inmf_flow.factorize.fields import Axis, Field, LinearField
 from inmf_flow.factorize.hat import HatField, MatrixField
@@ -35,6 +36,7 @@ __all__ = [
     "Axis",
     "BetaDivergence",
     "Divergence",
+    "Ensemble",
     "FeatureGridField",
     "Field",
     "HatField",

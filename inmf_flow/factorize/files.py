@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _HEADER = "inmf_flow"
-_SETTINGS = (
+SETTINGS = (
     "n_components",
     "beta_loss",
     "field",
@@ -45,53 +46,65 @@ def save(model: INMF, path: Path) -> None:
 
     The header is a single entry, since the order of several is not fixed: equal models give equal bytes.
     """
+    _write(path, {**_described(model), "provenance": model.provenance}, _arrays(0, model))
+
+
+def save_ensemble(members: Mapping[str, INMF], provenance: Mapping[str, Any], path: Path) -> None:
+    """Write several members, each described as a file of one would, under their names."""
+    described = [
+        {**_described(member), "name": name, "provenance": member.provenance} for name, member in members.items()
+    ]
+    arrays: dict[str, Any] = {}
+    for number, member in enumerate(members.values()):
+        arrays |= _arrays(number, member)
+    _write(path, {"ensemble": described, "provenance": dict(provenance)}, arrays)
+
+
+def _write(path: Path, header: Mapping[str, Any], arrays: dict[str, Any]) -> None:
     serialize = _safetensors(path).numpy.save
-    axes = {"frequency": model._w, "time": model._h}
-    header = {
-        "format": FORMAT,
-        "members": [{axis: field.name for axis, field in axes.items() if field is not None}],
-        "settings": {name: _plain(getattr(model, name)) for name in _SETTINGS},
+    whole = {**header, "format": FORMAT, "written_by": f"inmf_flow {__version__}"}
+    atomic_write(path, serialize(arrays, metadata={_HEADER: json.dumps(whole, sort_keys=True)}))
+
+
+def _fields_of(model: INMF) -> dict[str, Any]:
+    return {axis: field for axis, field in (("frequency", model._w), ("time", model._h)) if field is not None}
+
+
+def _described(model: INMF) -> dict[str, Any]:
+    return {
+        "members": [{axis: field.name for axis, field in _fields_of(model).items()}],
+        "settings": {name: _plain(getattr(model, name)) for name in SETTINGS},
         "hertz": [0.0, model.max_frequency_],
         "seconds": [0.0, model.duration_],
         "lags": model.lags_.tolist(),
         "n_iter": model.n_iter_,
         "divergence_curve": model.divergence_curve_,
-        "provenance": model.provenance,
-        "written_by": f"inmf_flow {__version__}",
     }
-    arrays = {
-        f"0.{axis}.{name}": np.ascontiguousarray(array)
-        for axis, field in axes.items()
-        if field is not None
+
+
+def _arrays(number: int, model: INMF) -> dict[str, Any]:
+    return {
+        f"{number}.{axis}.{name}": np.ascontiguousarray(array)
+        for axis, field in _fields_of(model).items()
         for name, array in field.state().items()
     }
-    atomic_write(path, serialize(arrays, metadata={_HEADER: json.dumps(header, sort_keys=True)}))
 
 
 def load(cls: type[INMF], path: Path, device: str) -> INMF:
     """Read a file of any format version so far, checking everything before it is used."""
     header, arrays = _read(path)
     try:
-        # Settings that came later are not in older files: these have their defaults.
-        settings = {name: header["settings"][name] for name in _SETTINGS if name in header["settings"]}
-        model = cls(**settings, device=device)
-        (kinds,) = header["members"]
-        parts = {}
-        for axis in ("frequency", "time"):
-            state = {name.split(".", 2)[2]: array for name, array in arrays.items() if name.startswith(f"0.{axis}.")}
-            field = fields.get(kinds[axis])
-            parts[axis] = field.from_state(state, model.n_components, device)  # type: ignore[attr-defined]
-        model._w, model._h = parts["frequency"], parts["time"]
-        model.max_frequency_ = float(header["hertz"][1])
-        model.duration_ = float(header["seconds"][1])
-        model.lags_ = np.array(header.get("lags", [0.0]), np.float64)
-        if model.lags_.ndim != 1 or not len(model.lags_) or model.lags_[0] != 0 or (np.diff(model.lags_) <= 0).any():
-            raise ValueError("lags do not rise from 0")
-        model.n_iter_ = int(header["n_iter"])
-        model.divergence_curve_ = [(int(i), float(value)) for i, value in header["divergence_curve"]]
-        model.provenance = dict(header["provenance"])
-        if not np.isfinite([model.max_frequency_, model.duration_]).all():
-            raise ValueError("hertz or seconds are not finite")
+        if "ensemble" not in header:
+            return _member(cls, header, arrays, 0, device)
+        from inmf_flow.factorize.ensemble import Ensemble
+
+        members = {
+            str(one["name"]): _member(cls, one, arrays, number, device) for number, one in enumerate(header["ensemble"])
+        }
+        if len(members) < len(header["ensemble"]):
+            raise ValueError("two members have one name")
+        ensemble = Ensemble(members)
+        ensemble.provenance = dict(header["provenance"])
     except UnknownNameError as error:
         raise ModelFileError(f"the model needs a plugin that is not installed: {error}", where=path) from None
     except (
@@ -106,6 +119,32 @@ def load(cls: type[INMF], path: Path, device: str) -> INMF:
         raise ModelFileError(
             f"the model file is damaged: {type(error).__name__}: {error}", where=path, hint="Fit it again."
         ) from None
+    return ensemble
+
+
+def _member(cls: type[INMF], header: Mapping[str, Any], arrays: Mapping[str, Any], number: int, device: str) -> INMF:
+    """Make a model of its description and its arrays; raises whatever a wrong description leads to."""
+    # Settings that came later are not in older files: these have their defaults.
+    settings = {name: header["settings"][name] for name in SETTINGS if name in header["settings"]}
+    model = cls(**settings, device=device)
+    (kinds,) = header["members"]
+    parts = {}
+    for axis in ("frequency", "time"):
+        prefix = f"{number}.{axis}."
+        state = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        field = fields.get(kinds[axis])
+        parts[axis] = field.from_state(state, model.n_components, device)  # type: ignore[attr-defined]
+    model._w, model._h = parts["frequency"], parts["time"]
+    model.max_frequency_ = float(header["hertz"][1])
+    model.duration_ = float(header["seconds"][1])
+    model.lags_ = np.array(header.get("lags", [0.0]), np.float64)
+    if model.lags_.ndim != 1 or not len(model.lags_) or model.lags_[0] != 0 or (np.diff(model.lags_) <= 0).any():
+        raise ValueError("lags do not rise from 0")
+    model.n_iter_ = int(header["n_iter"])
+    model.divergence_curve_ = [(int(i), float(value)) for i, value in header["divergence_curve"]]
+    model.provenance = dict(header["provenance"])
+    if not np.isfinite([model.max_frequency_, model.duration_]).all():
+        raise ValueError("hertz or seconds are not finite")
     return model
 
 

@@ -5,12 +5,13 @@ from inmf_flow.separation.dictionary import Dictionary
 from inmf_flow.separation.files import SeparatedFile, separate_file
 from inmf_flow.separation.groups import group_components
 from inmf_flow.separation.masks import Mask, parse_mask, source_gains
-from inmf_flow.separation.supervised import separate, separate_blocks
+from inmf_flow.separation.supervised import MemberTransforms, separate, separate_blocks
 from inmf_flow.separation.unknown import learn_unknown
 
 __all__ = [
     "Dictionary",
     "Mask",
+    "MemberTransforms",
     "SeparatedFile",
     "analyze_file",
     "group_components",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inmf_flow.errors import ArgumentError
-from inmf_flow.factorize import INMF, Activations, fit_activations, get_divergence
+from inmf_flow.factorize import INMF, Activations, Ensemble, fit_activations, get_divergence
 from inmf_flow.factorize.context import block_product, lags_for, table_of, with_lags
 from inmf_flow.factorize.fields import just_above
 from inmf_flow.points import Block, PointSet
@@ -37,6 +37,10 @@ class Dictionary:
         What there are estimates of, in the order given.
     max_frequency
         Hertz up to which every model has seen data: above it the sources share equally.
+    context
+        Seconds of the longest context of a model.
+    members
+        For ensembles one dictionary a member, else this one alone. Gains and activations are those of a member.
     """
 
     def __init__(self, models: Mapping[str, INMF], outputs: str = "sources") -> None:
@@ -49,6 +53,14 @@ class Dictionary:
                     got=repr(model),
                     hint="Load a file with INMF.load(path).",
                 )
+        self.members = self._members_of(models, outputs)
+        if self.members:
+            # What holds for all of them; each is used by itself.
+            self.names = self.members[0].names
+            self.max_frequency = min(member.max_frequency for member in self.members)
+            self.context = max(member.context for member in self.members)
+            return
+        self.members = [self]
         self.models = list(models.values())
         counts = [model.n_components for model in self.models]
         if outputs == "components":
@@ -75,6 +87,25 @@ class Dictionary:
         self.max_frequency = min(model.max_frequency_ for model in self.models)
         self.context = max(model.context for model in self.models)
         self._tables: OrderedDict[tuple[bytes, float], NDArray[np.float32]] = OrderedDict()
+
+    @staticmethod
+    def _members_of(models: Mapping[str, INMF], outputs: str) -> list[Dictionary]:
+        """Return a dictionary for each member of the models' ensembles; none where no model is one."""
+        ensembles = {name: model.members for name, model in models.items() if isinstance(model, Ensemble)}
+        if not ensembles:
+            return []
+        names = {tuple(members) for members in ensembles.values()}
+        if len(names) > 1 or outputs != "sources":
+            got = "; ".join(f"{name}: {', '.join(members)}" for name, members in ensembles.items())
+            if outputs != "sources":
+                raise ArgumentError(
+                    "components of ensembles cannot be told apart", got=got, expected="outputs: sources"
+                )
+            raise ArgumentError("the models are ensembles of different members", got=got, hint="Fit them alike.")
+        return [
+            Dictionary({name: ensembles[name][member] if name in ensembles else models[name] for name in models})
+            for member in names.pop()
+        ]
 
     def templates(self, frequencies: NDArray[np.float64], lag: float = 0.0) -> NDArray[np.float32]:
         """Return all sources' templates at hertz [F] and a lag, [F, total K]; those of the last calls are kept."""

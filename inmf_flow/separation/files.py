@@ -111,7 +111,8 @@ def separate_file(
                 writer.write(piece[name])
             frames += next(iter(piece.values())).shape[-1]
         rate = int(reader.sample_rate)
-        known = dictionary.known_band([_trial(each, rate) for each in as_transforms(transform)], rate)
+        trials = [_trial(each, rate) for each in as_transforms(transform)]
+        known = min(member.known_band(trials, rate) for member in dictionary.members)
     return SeparatedFile(outputs, info.sample_rate, info.channels, frames, known)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -33,8 +34,21 @@ logger = logging.getLogger("inmf_flow.separation")
 BLOCK_SECONDS = 30.0
 
 
+@dataclass(frozen=True)
+class MemberTransforms:
+    """The transforms of each member of an ensemble, in the members' order.
+
+    Attributes
+    ----------
+    choices
+        For each member one transform, or several whose estimates are averaged.
+    """
+
+    choices: tuple[Transform | str | Sequence[Transform | str], ...]
+
+
 #: One transform, or several whose estimates are averaged; text is a spec such as ``"stft:n_fft=1024"``.
-TransformChoice = Transform | str | Sequence[Transform | str]
+TransformChoice = Transform | str | Sequence[Transform | str] | MemberTransforms
 
 
 def separate(
@@ -64,6 +78,7 @@ def separate(
     transform
         An invertible transform, or its spec such as ``"stft:n_fft=1024"``; it may differ from that of the training. Of
         several, each separates by activations that are fitted to the points of all, and their estimates are averaged.
+        The members of ensembles may have one each: `MemberTransforms`.
     mask
         ``"default"``, ``"paper"`` or ``{"wiener": exponent}``; see `Mask`.
     max_iter
@@ -122,7 +137,8 @@ def separate_blocks(
     estimates
         From the source's name to the next stretch of audio, [channels, samples].
     """
-    transforms = as_transforms(transform)
+    each_members = member_transforms(transform, dictionary)
+    transforms = [one for chosen in each_members for one in chosen]
     again = refine is not None and not mask.paper
     audio = SlidingAudio(blocks)
     contexts = [synthesis_context(each, sample_rate) for each in transforms]
@@ -138,20 +154,30 @@ def separate_blocks(
         stop = start + step if audio.length is None else min(start + step, audio.length)
         if start >= stop:
             break
-        parts, spans = [], []
+        analysed = {}
         for each in transforms:
             left, right = checked_halo(each, sample_rate)
             end = stop + late + left if audio.length is None else min(stop + late + left, audio.length)
-            spans.append(Span(offset, max(start - early - right, 0), end, audio.length))
-            parts.append(checked_analysis(each, window, sample_rate, spans[-1]))
+            span = Span(offset, max(start - early - right, 0), end, audio.length)
+            analysed[id(each)] = checked_analysis(each, window, sample_rate, span), span
         if not start:
-            _warn_of_unseen_band(dictionary.known_band(parts, sample_rate), sample_rate / 2)
-        cut = slice(start - offset, stop - offset)
-        gains = dictionary.joint_gains(parts, mask, max_iter)
-        estimates = [_mean_of_estimates(transforms, parts, gain, window.shape[-1]) for gain in gains]
+            parts = [points for points, _ in analysed.values()]
+            known = min(member.known_band(parts, sample_rate) for member in dictionary.members)
+            _warn_of_unseen_band(known, sample_rate / 2)
+        estimates: list[NDArray[Any]] = []
+        for member, chosen in zip(dictionary.members, each_members, strict=True):
+            parts = [analysed[id(each)][0] for each in chosen]
+            gains = member.joint_gains(parts, mask, max_iter)
+            own = [_mean_of_estimates(chosen, parts, gain, window.shape[-1]) for gain in gains]
+            estimates = own if not estimates else [total + one for total, one in zip(estimates, own, strict=True)]
+        if len(each_members) > 1:
+            estimates = [(total / len(each_members)).astype(total.dtype) for total in estimates]
         if again:
             assert refine is not None
-            estimates = refined(estimates, transforms, parts, spans, sample_rate, refine)
+            found = [analysed[id(each)] for each in each_members[0]]
+            parts, spans = [points for points, _ in found], [span for _, span in found]
+            estimates = refined(estimates, each_members[0], parts, spans, sample_rate, refine)
+        cut = slice(start - offset, stop - offset)
         yield {name: estimate[..., cut] for name, estimate in zip(dictionary.names, estimates, strict=True)}
         start = stop
 
@@ -194,8 +220,24 @@ def _warn_of_unseen_band(known: float, nyquist: float) -> None:
         logger.warning(message, known, nyquist)
 
 
+def member_transforms(given: TransformChoice, dictionary: Dictionary) -> list[list[Transform]]:
+    """Return the transforms of each of a dictionary's members; equal ones are one and the same object."""
+    if not isinstance(given, MemberTransforms):
+        return [as_transforms(given)] * len(dictionary.members)
+    if len(given.choices) != len(dictionary.members):
+        raise ArgumentError(
+            "transforms and members of the ensemble do not pair up",
+            got=f"{len(given.choices)} and {len(dictionary.members)}",
+            expected="one choice of transforms a member",
+        )
+    known: dict[str, Transform] = {}
+    return [[known.setdefault(repr(each), each) for each in as_transforms(choice)] for choice in given.choices]
+
+
 def as_transforms(given: TransformChoice) -> list[Transform]:
     """Return the transforms that are meant, each invertible."""
+    if isinstance(given, MemberTransforms):
+        return list({id(each): each for choice in given.choices for each in as_transforms(choice)}.values())
     transforms = get_transforms([given] if isinstance(given, Transform | str) else given, "separate")
     for transform in transforms:
         if transform.invertible == "none":
