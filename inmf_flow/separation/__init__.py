@@ -1,6 +1,6 @@
 """Separation: each source's share at the points of an invertible transform, and back to audio."""
 
-from inmf_flow.separation.analysis import analyze_file
+from inmf_flow.separation.analysis import analyze_excerpts, analyze_file
 from inmf_flow.separation.dictionary import Dictionary
 from inmf_flow.separation.files import SeparatedFile, separate_file
 from inmf_flow.separation.groups import group_components
@@ -13,6 +13,7 @@ __all__ = [
     "Mask",
     "MemberTransforms",
     "SeparatedFile",
+    "analyze_excerpts",
     "analyze_file",
     "group_components",
     "learn_unknown",

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inmf_flow.audio import AudioReader, open_audio
+from inmf_flow.audio import AudioReader, audio_info, open_audio
 from inmf_flow.errors import ArgumentError, AudioError
 from inmf_flow.points import PointSet
 from inmf_flow.transform import Transform, analyze_in_blocks
 
 _BLOCK_SECONDS = 60.0
+# Of a longer recording so many seconds say what it is like, in stretches of so many.
+_MOST_SECONDS, _STRETCH = 300.0, 10.0
 
 
 def analyze_file(
@@ -59,6 +61,38 @@ def analyze_file(
             joined = points if joined is None else joined + points
     assert joined is not None
     return joined.below(native / 2) if native < rate else joined
+
+
+def analyze_excerpts(
+    path: Path | str,
+    transforms: Sequence[Transform],
+    sample_rate: int | None = None,
+    *,
+    start: float | None = None,
+    stop: float | None = None,
+) -> PointSet:
+    """Return the points of a file; of a long one those of stretches that are evenly spread, end to end.
+
+    They say what a recording is like in memory that does not grow with its length: 300 s of it at most. Parameters and
+    errors are those of `analyze_file`, but that stretches which cannot be read are left out while others can.
+    """
+    begin = start or 0.0
+    end = audio_info(path).duration if stop is None else stop
+    if end - begin <= _MOST_SECONDS:
+        return analyze_file(path, transforms, sample_rate, start=start, stop=stop)
+    count = int(_MOST_SECONDS / _STRETCH)
+    step = (end - begin - _STRETCH) / (count - 1)
+    sets = []
+    for number in range(count):
+        at = begin + number * step
+        try:
+            sets.append(analyze_file(path, transforms, sample_rate, start=at, stop=at + _STRETCH))
+        except AudioError:
+            # Whoever reads the whole file will say what is wrong with it, and where.
+            continue
+    if not sets:
+        raise AudioError("no part of the recording can be read", where=path)
+    return PointSet.end_to_end(sets)
 
 
 def _as_given(reader: AudioReader) -> Iterator[NDArray[np.float32]]:

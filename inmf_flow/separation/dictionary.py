@@ -14,6 +14,7 @@ from inmf_flow.factorize import INMF, Activations, Ensemble, fit_activations, ge
 from inmf_flow.factorize.context import block_product, lags_for, table_of, with_lags
 from inmf_flow.factorize.fields import just_above
 from inmf_flow.points import Block, PointSet
+from inmf_flow.separation.channels import side_by_side, spread, updated_gains
 from inmf_flow.separation.masks import Mask, source_gains
 
 # Grids ask for the same frequencies again in each block of a recording, scattered points never.
@@ -53,6 +54,8 @@ class Dictionary:
                     got=repr(model),
                     hint="Load a file with INMF.load(path).",
                 )
+        #: How loud each source is in each channel, [C, S]; None: channels are fitted one by one.
+        self.channel_gains: NDArray[np.float64] | None = None
         self.members = self._members_of(models, outputs)
         if self.members:
             # What holds for all of them; each is used by itself.
@@ -137,7 +140,8 @@ class Dictionary:
     def gains(self, points: PointSet, mask: Mask, max_iter: int) -> list[list[NDArray[np.float32]]]:
         """Return for each source one array of gains per block, of the shape of the block's magnitudes.
 
-        Channels are fitted one by one, so a source may be loud in one and soft in another.
+        Channels are fitted one by one, so a source may be loud in one and soft in another, or, after `learn_channels`,
+        together.
         """
         return [gains for (gains,) in self.joint_gains([points], mask, max_iter)]
 
@@ -156,6 +160,8 @@ class Dictionary:
         gains
             For each source and each part one array per block, of the shape of the block's magnitudes.
         """
+        if self.channel_gains is not None and len(self.channel_gains) == parts[0].channels:
+            return self._shared_gains(parts, mask, max_iter)
         channels = []
         for number in range(parts[0].channels):
             one = [part.channel(number) for part in parts]
@@ -175,6 +181,77 @@ class Dictionary:
             for source in range(len(self.names))
         ]
 
+    def learn_channels(self, points: PointSet, max_iter: int = 20, rounds: int = 8) -> None:
+        """Learn how loud each source is in each channel; from then on channels share their activations.
+
+        Parameters
+        ----------
+        points
+            Of the mixture, or of a good part of it, in several channels; of a single one nothing is learned.
+        max_iter, rounds
+            Updates of the activations between two updates of the gains, and how many of these.
+        """
+        for member in self.members:
+            member.channel_gains = None
+            if points.channels > 1:
+                member.channel_gains = member._learned_channels(points, max_iter, rounds)
+
+    def _learned_channels(self, points: PointSet, max_iter: int, rounds: int) -> NDArray[np.float64]:
+        seen = points.below(just_above(self.max_frequency))
+        lags = lags_for(points, self.context)
+        used = [block.frequencies <= just_above(self.max_frequency) for block in seen.blocks]
+        # [C, F, T] or [C, P] of each block.
+        values = [
+            np.power(block.magnitudes[:, rows], self.power) for block, rows in zip(seen.blocks, used, strict=True)
+        ]
+        data = [[one[channel] for one in values] for channel in range(points.channels)]
+        gains = np.ones((points.channels, len(self.names)))
+        for _ in range(rounds):
+            activations = self._shared_activations(seen, gains, lags, max_iter)
+            blocks = [self._models(block, activations, lags) for block in seen.blocks]
+            models = [
+                [models[source][rows] for models, rows in zip(blocks, used, strict=True)]
+                for source in range(len(self.names))
+            ]
+            for _ in range(3):
+                gains = updated_gains(gains, data, models)
+        return gains
+
+    def _shared_activations(
+        self, points: PointSet, gains: NDArray[np.float64], lags: NDArray[np.float64], max_iter: int
+    ) -> Activations:
+        seen = points.below(just_above(self.max_frequency))
+        each = np.repeat(gains, np.diff(self._edges), axis=1)
+        return fit_activations(
+            side_by_side(with_lags(seen, lags, padded=True)),
+            spread(table_of(self.templates, lags), each),
+            power=self.power,
+            beta_loss=self.beta_loss,
+            max_iter=max_iter,
+            weights=self.weights,
+        )
+
+    def _shared_gains(
+        self, parts: Sequence[PointSet], mask: Mask, max_iter: int
+    ) -> list[list[list[NDArray[np.float32]]]]:
+        assert self.channel_gains is not None
+        joined = _joined(parts)
+        lags = lags_for(joined, self.context)
+        activations = self._shared_activations(joined, self.channel_gains, lags, max_iter)
+        found: list[list[list[NDArray[np.float32]]]] = [[[] for _ in parts] for _ in self.names]
+        for place, part in enumerate(parts):
+            for block in part.blocks:
+                models = self._models(block, activations, lags)
+                channels = [
+                    source_gains(
+                        [np.float32(gain) * model for gain, model in zip(gains, models, strict=True)], self.power, mask
+                    )
+                    for gains in self.channel_gains
+                ]
+                for source in range(len(self.names)):
+                    found[source][place].append(np.stack([gains[source] for gains in channels]))
+        return found
+
     def _channel_gains(
         self, parts: Sequence[PointSet], activations: Activations, lags: NDArray[np.float64], mask: Mask
     ) -> list[list[list[NDArray[np.float32]]]]:
@@ -188,6 +265,10 @@ class Dictionary:
     def _block_gains(
         self, block: Block, activations: Activations, lags: NDArray[np.float64], mask: Mask
     ) -> list[NDArray[np.float32]]:
+        return source_gains(self._models(block, activations, lags), self.power, mask)
+
+    def _models(self, block: Block, activations: Activations, lags: NDArray[np.float64]) -> list[NDArray[np.float32]]:
+        """Return what each source comes to at a block's points, up to a factor: 0 where some model has no data."""
         unseen = block.frequencies > just_above(self.max_frequency)
         levels = {float(lag): activations(block.times - lag if lag else block.times) for lag in lags}
         models = []
@@ -202,7 +283,7 @@ class Dictionary:
                 model += part
             model[unseen] = 0
             models.append(model)
-        return source_gains(models, self.power, mask)
+        return models
 
     def known_band(self, parts: Sequence[PointSet], sample_rate: int) -> float:
         """Return hertz up to which sources can be told apart in the points of audio at a sample rate.

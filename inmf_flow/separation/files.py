@@ -16,9 +16,16 @@ from numpy.typing import NDArray
 from inmf_flow.audio import AudioReader, StreamResampler, WavWriter, audio_info, fit_length, open_audio
 from inmf_flow.points import PointSet
 from inmf_flow.remote import as_path
+from inmf_flow.separation.analysis import analyze_excerpts
 from inmf_flow.separation.dictionary import Dictionary
 from inmf_flow.separation.masks import Mask
-from inmf_flow.separation.supervised import BLOCK_SECONDS, TransformChoice, as_transforms, separate_blocks
+from inmf_flow.separation.supervised import (
+    BLOCK_SECONDS,
+    TransformChoice,
+    as_transforms,
+    separate_blocks,
+    shares_channels,
+)
 from inmf_flow.transform import Transform, checked_analysis
 
 
@@ -54,6 +61,7 @@ def separate_file(
     sample_rate: int | None = None,
     block_seconds: float = BLOCK_SECONDS,
     refine: float | None = None,
+    channels: str = "each",
     start: float | None = None,
     stop: float | None = None,
 ) -> SeparatedFile:
@@ -65,7 +73,7 @@ def separate_file(
         Anything libsndfile reads.
     folder
         Made if it is not there. Files appear when all are whole.
-    dictionary, transform, mask, max_iter, refine
+    dictionary, transform, mask, max_iter, refine, channels
         As in `separate`.
     sample_rate
         Hertz at which to analyse; the file's own by default. Outputs have the file's rate, channels and length; the
@@ -80,6 +88,9 @@ def separate_file(
         When the file cannot be read to its end, or holds samples that are not finite; when the part does not lie in it.
     """
     mask = mask or Mask()
+    if shares_channels(channels) and audio_info(mixture).channels > 1:
+        first = as_transforms(transform)[:1]
+        dictionary.learn_channels(analyze_excerpts(mixture, first, sample_rate, start=start, stop=stop))
     with ExitStack() as stack:
         begin, lead = _common_begin(mixture, start, sample_rate)
         reader = stack.enter_context(open_audio(mixture, sample_rate, begin, stop))

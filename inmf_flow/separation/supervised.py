@@ -60,6 +60,7 @@ def separate(
     mask: str | Mapping[str, Any] | Mask | None = None,
     max_iter: int = 100,
     refine: float | None = None,
+    channels: str = "each",
     outputs: Literal["sources", "components"] = "sources",
 ) -> dict[str, NDArray[Any]]:
     """Separate a mixture into the sources whose dictionaries are given.
@@ -87,6 +88,9 @@ def separate(
         Exponent e of a second mask, |s_i|^e / sum |s_r|^e, made of the estimates' own magnitudes, or None for none. It
         sharpens what neighbouring frames and transforms agree on. Only grids can be masked again, and not after the
         paper's mask.
+    channels
+        ``"each"``: every channel has activations of its own. ``"shared"``: they share them, each source with a gain in
+        each channel, which is learned from the whole mixture: better where sources sit at places of their own.
     outputs
         ``"sources"``, or ``"components"`` for an estimate of each component, named SOURCE-1 and so on.
 
@@ -103,6 +107,8 @@ def separate(
     """
     samples, mono = as_channels(audio, "separate")
     dictionary = Dictionary(models, outputs)
+    if shares_channels(channels) and len(samples) > 1:
+        dictionary.learn_channels(checked_analysis(as_transforms(transform)[0], samples, sample_rate))
     pieces = list(
         separate_blocks([samples], sample_rate, dictionary, transform, parse_mask(mask), max_iter, refine=refine)
     )
@@ -218,6 +224,13 @@ def _warn_of_unseen_band(known: float, nyquist: float) -> None:
     if known < nyquist:
         message = "the models have seen no data from %.0f to %.0f Hz: the sources share that band equally"
         logger.warning(message, known, nyquist)
+
+
+def shares_channels(channels: str) -> bool:
+    """Return whether channels share activations; raise `ArgumentError` for a word that says neither."""
+    if channels not in ("each", "shared"):
+        raise ArgumentError("no such way with channels", got=repr(channels), expected="'each' or 'shared'")
+    return channels == "shared"
 
 
 def member_transforms(given: TransformChoice, dictionary: Dictionary) -> list[list[Transform]]:

@@ -177,3 +177,64 @@ def test_a_subset_of_what_is_not_there_is_refused(voices: Any) -> None:
     )
     with pytest.raises(ArgumentError, match="cannot be taken apart"):
         network.subset([0])
+
+
+def _panned(voices: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return two voices at two places between two loudspeakers, and each alone."""
+    places = {"male": (0.9, 0.3), "female": (0.35, 0.85)}
+    images = {
+        name: np.stack([gain * voices.references[name] for gain in gains]).astype(np.float32)
+        for name, gains in places.items()
+    }
+    return sum(images.values()), images
+
+
+@pytest.mark.parametrize("context", [0.0, 0.0625])
+def test_channels_that_share_activations_tell_places_apart(
+    context: float, voices: Any, moving: dict[str, INMF]
+) -> None:
+    mixture, images = _panned(voices)
+    models, stft = moving if context else voices.models, get_transform("stft", **STFT)
+    scores = {}
+    for channels in ("each", "shared"):
+        estimates = separate(mixture, 16000, models, stft, max_iter=60, channels=channels)
+        assert np.abs(sum(estimates.values()) - mixture).max() < 1e-6
+        scores[channels] = decibels(estimates, images)
+    assert scores["shared"] > scores["each"] + 0.3
+    dictionary = Dictionary(models)
+    dictionary.learn_channels(stft.analyze(mixture, 16000))
+    learned = dictionary.channel_gains
+    assert learned is not None
+    assert np.allclose(learned.mean(0), 1)
+    # In the domain of magnitudes^0.5.
+    assert learned[0, 0] > learned[1, 0]
+    assert learned[0, 1] < learned[1, 1]
+
+
+def test_shared_channels_from_file_to_files_equal_those_in_memory(voices: Any, tmp_path: Any) -> None:
+    from inmf_flow.audio import read_audio, write_audio
+    from inmf_flow.separation import separate_file
+
+    mixture, _ = _panned(voices)
+    write_audio(tmp_path / "mixture.wav", mixture, 16000)
+    stft = get_transform("stft", **STFT)
+    whole = separate(mixture, 16000, voices.models, stft, max_iter=10, channels="shared")
+    done = separate_file(
+        tmp_path / "mixture.wav",
+        tmp_path / "out",
+        Dictionary(voices.models),
+        stft,
+        max_iter=10,
+        channels="shared",
+        block_seconds=0.9,
+    )
+    for name, path in done.outputs.items():
+        assert np.abs(read_audio(path)[0] - whole[name]).max() < 1e-4
+    with pytest.raises(ArgumentError, match="'each' or 'shared'"):
+        separate(mixture, 16000, voices.models, stft, channels="both")
+
+
+def test_one_channel_has_nothing_to_share(voices: Any) -> None:
+    stft, audio = get_transform("stft", **STFT), voices.mixture[:16000]
+    each, shared = (separate(audio, 16000, voices.models, stft, max_iter=5, channels=c) for c in ("each", "shared"))
+    assert all(np.array_equal(each[name], shared[name]) for name in each)
