@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from inmf_flow._version import __version__
-from inmf_flow.cli import evaluation, modelling, pipelines, plugins, store
+from inmf_flow.cli import evaluation, modelling, pipelines, plugins, segmentation, store
 
 __all__ = ["app", "main"]
 
@@ -30,6 +30,7 @@ app.command("schema")(pipelines.schema)
 app.command("fit")(modelling.fit)
 app.command("separate")(modelling.separate)
 app.command("evaluate")(evaluation.evaluate)
+app.command("segment")(segmentation.segment)
 app.command("report")(pipelines.report)
 app.add_typer(store.app, name="store")
 app.add_typer(plugins.app, name="plugins")

@@ -76,6 +76,13 @@ def test_regions_of_interest_are_where_the_gaze_dwelt(tmp_path: Path) -> None:
         assert share == pytest.approx(true_share, abs=0.05)
 
 
+def test_gaps_an_upper_band_and_a_voice_in_noise_come_back(tmp_path: Path) -> None:
+    figures = printed("missing_audio.py", tmp_path)
+    assert figures["filled"][0] > max(figures["gaps, by lines"][0], 0) + 3
+    assert figures["extended"][0] < figures["upper band, missing"][0] - 2
+    assert figures["denoised"][0] > figures["noisy"][0] + 4
+
+
 def test_every_example_is_short_and_in_the_table() -> None:
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for script in sorted(EXAMPLES.glob("*.py")):
