@@ -33,13 +33,24 @@ def run(
     why: Annotated[bool, typer.Option("--why", help="Say for each item why it is to be done.")] = False,
 ) -> None:
     """Run a pipeline: analyse, fit, separate, evaluate, report. What is done already is not done again."""
+    from inmf_flow.cli.comparison import print_comparison, print_comparison_plan
     from inmf_flow.cli.progress import showing_progress
     from inmf_flow.cli.summary import print_estimate, print_explanation, print_outcome
-    from inmf_flow.pipeline import estimate_run, explain_pipeline, load_pipeline, run_pipeline
+    from inmf_flow.pipeline import estimate_run, explain_comparison, explain_pipeline, load_pipeline, run_pipeline
     from inmf_flow.pipeline.memory import check_memory, local_worker_memory
 
     loaded = load_pipeline(pipeline, overrides or ())
     folder = (as_path(output) if output else loaded.run_folder).absolute()
+    if loaded.variants:
+        if dry_run or why:
+            print_comparison_plan(explain_comparison(loaded, folder), why)
+        if not dry_run:
+            with showing_progress():
+                outcome = run_pipeline(loaded, output=folder, scheduler=scheduler, workers=workers)
+            print_comparison(outcome)
+            if outcome.failures and _fails(loaded):
+                raise typer.Exit(1)
+        return
     explained = explain_pipeline(loaded, folder)
     if dry_run or why:
         print_explanation(explained, why)
@@ -84,6 +95,8 @@ def validate(
         note = None
         try:
             check_corpus(loaded)
+            for variant in loaded.variants:
+                check_corpus(variant.pipeline)
         except ManifestError as error:
             faulty = True
             typer.echo(str(error), err=True)
@@ -110,7 +123,8 @@ def report(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.")],
     items: Annotated[int, typer.Option(min=0, help="Most mixtures shown with pictures and players.")] = 20,
 ) -> None:
-    """Write a run's report.html again from what its folder holds."""
+    """Write a run's report.html again from what its folder holds; of a comparison the table too."""
     from inmf_flow.report import write_report
+    from inmf_flow.report.comparison import is_comparison, write_comparison
 
-    typer.echo(write_report(run_dir, items))
+    typer.echo(write_comparison(run_dir) if is_comparison(run_dir) else write_report(run_dir, items))

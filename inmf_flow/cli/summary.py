@@ -33,14 +33,7 @@ def print_outcome(outcome: RunOutcome) -> None:
         else:
             typer.echo(f"nothing to do: all {items} results are up to date")
     _print_estimates(outcome)
-    for note in outcome.notes:
-        typer.echo(f"note: {note}")
-    for stage, item, reason in outcome.failures[:_MOST_LINES]:
-        typer.echo(f"failed: {stage} {item}: {reason}")
-    if len(outcome.failures) > _MOST_LINES:
-        typer.echo(
-            f"failed: ... and {len(outcome.failures) - _MOST_LINES} more, all in {shown(outcome.folder / 'run.json')}"
-        )
+    print_failures(outcome)
     if outcome.report:
         typer.echo(f"report: {shown(outcome.report)}")
     done = ", ".join(f"{name} {stage.done}" for name, stage in outcome.stages.items() if stage.done)
@@ -49,12 +42,25 @@ def print_outcome(outcome: RunOutcome) -> None:
         typer.echo(f"done in {outcome.seconds:.1f} s: {done}{failed}")
 
 
+def print_failures(outcome: RunOutcome) -> None:
+    """Print the remarks of a run, and the first of its failures."""
+    for note in outcome.notes:
+        typer.echo(f"note: {note}")
+    for stage, item, reason in outcome.failures[:_MOST_LINES]:
+        typer.echo(f"failed: {stage} {item}: {reason}")
+    if len(outcome.failures) > _MOST_LINES:
+        typer.echo(
+            f"failed: ... and {len(outcome.failures) - _MOST_LINES} more, all in "
+            f"{shown(outcome.folder / ('comparison.json' if outcome.variants else 'run.json'))}"
+        )
+
+
 def _print_estimates(outcome: RunOutcome) -> None:
     if outcome.is_large:
         # Nobody reads a million lines, and the files have them.
         typer.echo(f"separated: see {shown(outcome.folder / 'outcomes.jsonl')}")
         return
-    scores = {(row.item, row.source): row for row in outcome.metrics if row.metric == "si_sdr"}
+    scores = {(row.item, row.source): row for row in outcome.metrics if row.metric == "si_sdr" and not row.oracle}
     lines = [
         (f"separated: {shown(path)}", scores.get((item, source)))
         for item, sources in outcome.estimates.items()
@@ -70,7 +76,13 @@ def _print_estimates(outcome: RunOutcome) -> None:
     if known:
         mean = sum(row.value for row in known) / len(known)
         gain = sum(row.improvement for row in known) / len(known)
-        typer.echo(f"mean SI-SDR: {mean:.2f} dB, {gain:+.2f} dB over doing nothing ({len(known)} estimates)")
+        sure = ""
+        if len({row.item for row in known}) > 1:
+            from inmf_flow.evaluate import group_numbers, mean_interval
+
+            low, high = mean_interval([row.improvement for row in known], group_numbers(row.item for row in known))
+            sure = f", 95% interval {low:+.2f} to {high:+.2f} dB"
+        typer.echo(f"mean SI-SDR: {mean:.2f} dB, {gain:+.2f} dB over doing nothing ({len(known)} estimates{sure})")
 
 
 def _score(row: MetricRow | None) -> str:
@@ -141,13 +153,21 @@ def _counted(number: float) -> str:
 
 def print_metrics(rows: Sequence[MetricRow]) -> None:
     """Print a table of means and medians for each source and metric, and the gain over doing nothing."""
-    from inmf_flow.evaluate import summarize
+    from inmf_flow.evaluate import summarize, summarize_oracles
 
-    header = ("source", "metric", "items", "mean", "median", "q25", "q75", "mean gain")
+    header = ("source", "metric", "items", "mean", "95% interval", "median", "q25", "q75", "mean gain", "95% interval")
     table: list[tuple[str, ...]] = [header]
-    for entry in summarize(rows):
-        numbers = [_number(entry[key]) for key in ("mean", "median", "q25", "q75", "mean_improvement")]
-        table.append((str(entry["source"]), str(entry["metric"]), str(entry["n"]), *numbers))
+    for entry in [*summarize(rows), *summarize_oracles(rows)]:
+        mean, median, q25, q75, gain = (
+            _number(entry[key]) for key in ("mean", "median", "q25", "q75", "mean_improvement")
+        )
+        of_mean, of_gain = (
+            f"{_number(entry[f'{name}_low'])} to {_number(entry[f'{name}_high'])}" if entry["items"] > 1 else "-"
+            for name in ("mean", "improvement")
+        )
+        bound = f" (upper bound: {entry['oracle']})" if "oracle" in entry else ""
+        names = (str(entry["source"]) + bound, str(entry["metric"]), str(entry["n"]))
+        table.append((*names, mean, of_mean, median, q25, q75, gain, "-" if gain == "-" else of_gain))
     widths = [max(len(row[i]) for row in table) for i in range(len(header))]
     for row in table:
         cells = [
@@ -161,7 +181,7 @@ def metrics_json(rows: Sequence[MetricRow], failures: Mapping[str, str], missing
     import json
     from dataclasses import asdict
 
-    from inmf_flow.evaluate import summarize
+    from inmf_flow.evaluate import summarize, summarize_oracles
 
     def clean(value: object) -> object:
         if isinstance(value, dict):
@@ -172,7 +192,7 @@ def metrics_json(rows: Sequence[MetricRow], failures: Mapping[str, str], missing
 
     document = {
         "rows": [asdict(row) for row in rows],
-        "summary": [dict(entry) for entry in summarize(rows)],
+        "summary": [*summarize(rows), *summarize_oracles(rows)],
         "failures": dict(failures),
         "missing": list(missing),
     }

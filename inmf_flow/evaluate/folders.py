@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from inmf_flow.audio import AUDIO_SUFFIXES
 from inmf_flow.errors import ArgumentError, InmfError
-from inmf_flow.evaluate.items import MetricRow, evaluate_item
+from inmf_flow.evaluate.items import MetricRow, OracleFunction, evaluate_item
 from inmf_flow.evaluate.metric import get_metrics
+from inmf_flow.evaluate.windows import TogetherReader
 from inmf_flow.remote import as_path
 
 _MIXTURE = "mixture"
@@ -47,11 +48,14 @@ class Evaluation:
         Why an item could not be scored, by item.
     missing
         Items that have references but no estimates; they are not failures, since a part may be scored alone.
+    notes
+        By item, what was left over by a permutation: estimates beyond the references, or the other way round.
     """
 
     rows: list[MetricRow] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def evaluate_folders(
@@ -59,6 +63,10 @@ def evaluate_folders(
     references: Path | str,
     metrics: Sequence[str],
     mixtures: Path | str | Mapping[str, Mixture] | None = None,
+    *,
+    permute: bool = False,
+    window: float | None = None,
+    oracles: Mapping[str, OracleFunction] | None = None,
 ) -> Evaluation:
     """Score ``ITEM/SOURCE.{wav,flac,...}`` of one folder against those of another.
 
@@ -72,6 +80,8 @@ def evaluate_folders(
         A folder with ``ITEM.{wav,...}`` or ``ITEM/mixture.{wav,...}``, or the mixture of each item. Without it, a file
         ``mixture`` beside an item's references is its mixture, and where there is none `evaluate_item` says what the
         baseline is.
+    permute, window, oracles
+        As of `evaluate_item`.
 
     Returns
     -------
@@ -99,13 +109,39 @@ def evaluate_folders(
     listed = mixtures if isinstance(mixtures, Mapping) else {}
     if mixtures is not None and not isinstance(mixtures, Mapping):
         _check_folder(as_path(mixtures), "mixtures")
+    if window is not None:
+        TogetherReader((), window)  # an error of the call, and not of each item
     outcome = Evaluation(missing=_missing(items, known, listed))
     for item in items:
         try:
-            outcome.rows.extend(_evaluate(item, estimates, references, mixtures, metrics))
+            truth, guesses, mixture = _files(item, estimates, references, mixtures)
+            rows = evaluate_item(
+                item,
+                truth,
+                guesses,
+                mixture.path if mixture else None,
+                metrics,
+                start=mixture.start if mixture else None,
+                stop=mixture.stop if mixture else None,
+                permute=permute,
+                window=window,
+                oracles=oracles,
+            )
         except (InmfError, OSError) as error:
             outcome.failures[item] = str(error)
+            continue
+        outcome.rows.extend(rows)
+        if permute and (note := _left_over(rows, truth, guesses)):
+            outcome.notes[item] = note
     return outcome
+
+
+def _left_over(rows: Sequence[MetricRow], truth: Iterable[str], guesses: Iterable[str]) -> str:
+    """Say which estimates and references a permutation has no use for."""
+    estimates = sorted(set(guesses) - {row.estimate or row.source for row in rows if not row.oracle})
+    references = sorted(set(truth) - {row.source for row in rows})
+    said = [f"estimates without a reference: {', '.join(estimates)}"] if estimates else []
+    return "; ".join(said + ([f"references without an estimate: {', '.join(references)}"] if references else []))
 
 
 def _missing(items: Sequence[str], known: Sequence[str], listed: Mapping[str, Mixture]) -> list[str]:
@@ -116,37 +152,24 @@ def _missing(items: Sequence[str], known: Sequence[str], listed: Mapping[str, Mi
     return sorted(set(wanted) - set(items))
 
 
-def _evaluate(
-    item: str,
-    estimates: Path,
-    references: Path,
-    mixtures: Path | str | Mapping[str, Mixture] | None,
-    metrics: Sequence[str],
-) -> list[MetricRow]:
-    if isinstance(mixtures, Mapping):
-        return _evaluate_listed(item, estimates, references, mixtures, metrics)
+def _files(
+    item: str, estimates: Path, references: Path, mixtures: Path | str | Mapping[str, Mixture] | None
+) -> tuple[dict[str, Path], dict[str, Path], Mixture | None]:
+    """Return an item's references and estimates by source, and its mixture."""
     guesses = _audio_files(estimates / item)
-    truth = _references(item, references / item)
     mixture = None
+    if isinstance(mixtures, Mapping):
+        if item not in mixtures:
+            raise ArgumentError("the item has no mixture", where=item, expected="one that is listed under its name")
+        mixture = mixtures[item]
+    truth = _references(item, references / ((mixture.references if mixture else None) or item))
     # A mixture among the references is not a source, unless one of the estimates is called so.
-    if _MIXTURE in truth and _MIXTURE not in guesses:
-        mixture = truth.pop(_MIXTURE)
-    if mixtures is not None:
-        mixture = _find_mixture(as_path(mixtures), item)
-    return evaluate_item(item, truth, guesses, mixture, metrics)
-
-
-def _evaluate_listed(
-    item: str, estimates: Path, references: Path, mixtures: Mapping[str, Mixture], metrics: Sequence[str]
-) -> list[MetricRow]:
-    if item not in mixtures:
-        raise ArgumentError("the item has no mixture", where=item, expected="one that is listed under its name")
-    mixture = mixtures[item]
-    guesses = _audio_files(estimates / item)
-    truth = _references(item, references / (mixture.references or item))
-    if _MIXTURE not in guesses:
-        truth.pop(_MIXTURE, None)
-    return evaluate_item(item, truth, guesses, mixture.path, metrics, start=mixture.start, stop=mixture.stop)
+    beside = truth.pop(_MIXTURE) if _MIXTURE in truth and _MIXTURE not in guesses else None
+    if mixture is None and mixtures is not None and not isinstance(mixtures, Mapping):
+        mixture = Mixture(_find_mixture(as_path(mixtures), item))
+    if mixture is None and beside is not None:
+        mixture = Mixture(beside)
+    return truth, guesses, mixture
 
 
 def _references(item: str, folder: Path) -> dict[str, Path]:

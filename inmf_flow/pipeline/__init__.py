@@ -1,5 +1,6 @@
 """Pipelines: from a YAML file to tasks on a cluster, and what became of each item."""
 
+from inmf_flow.pipeline.comparison import Comparison, explain_comparison
 from inmf_flow.pipeline.config import (
     Pipeline,
     PipelineFileError,
@@ -15,6 +16,7 @@ from inmf_flow.pipeline.recordings import check_corpus
 from inmf_flow.pipeline.run import run_pipeline
 
 __all__ = [
+    "Comparison",
     "Estimate",
     "Pipeline",
     "PipelineFileError",
@@ -23,6 +25,7 @@ __all__ = [
     "StageOutcome",
     "check_corpus",
     "estimate_run",
+    "explain_comparison",
     "explain_pipeline",
     "load_pipeline",
     "pipeline_from_mapping",

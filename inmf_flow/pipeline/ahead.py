@@ -14,7 +14,7 @@ import numpy as np
 from inmf_flow.pipeline.plan import Planner
 from inmf_flow.pipeline.results import FAILED, TODO
 from inmf_flow.pipeline.shared import learns_in_passes
-from inmf_flow.pipeline.stages import StagePlan
+from inmf_flow.pipeline.stages import StagePlan, Work
 from inmf_flow.pipeline.tidy import part_name
 
 
@@ -74,11 +74,13 @@ def fits_ahead(planner: Planner, analyzing: StagePlan) -> Ahead | None:
         return None
     plan = planner.fit(analyzing)
     names = [plan.works.item(place) for place in range(plan.total)]
+    numbers = {name: number for number, name in enumerate(names)}
     batch_of = np.full(analyzing.total, -1, np.int32)
-    for source in planner.training:
-        batch_of[planner.training_places(source)] = names.index(source)
+    for dictionary in planner.training:
+        batch_of[planner.training_places(dictionary)] = numbers[dictionary]
     batch_of[np.frombuffer(analyzing.results.status, np.uint8) != TODO] = -1
     waits = np.bincount(batch_of[batch_of >= 0], minlength=len(names))
+    works: list[Work] = []
 
     def decide(number: int) -> bool:
         places = planner.training_places(names[number])
@@ -89,7 +91,8 @@ def fits_ahead(planner: Planner, analyzing: StagePlan) -> Ahead | None:
         if any(analyzing.is_scattered(each, part_name) for each in touched):
             # Their points are first to be gathered in one part.
             return False
-        works = [batch.works[0] for batch in plan.batches]
+        if not works:
+            works.extend(batch.works[0] for batch in plan.batches)
         works[number] = planner.fit_of(names[number], analyzing)
         plan.with_works(works)
         return True

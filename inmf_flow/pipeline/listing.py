@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from inmf_flow.corpus import Quarantined, Recording, read_quarantine, write_quarantine
 from inmf_flow.errors import ArgumentError
+from inmf_flow.pipeline.dictionaries import NO_MODEL
 from inmf_flow.pipeline.documents import holds_lines, relative_path, write_lines
 from inmf_flow.pipeline.outcome import RunOutcome
 from inmf_flow.pipeline.plan import Planner
@@ -76,5 +77,5 @@ def _quarantined(planner: Planner, outcome: RunOutcome, blocked: bool) -> Iterat
     }
     for stage, item, reason in outcome.failures:
         recording = (training if stage in ("analyze", "fit") else mixtures).get(item)
-        if recording is not None and not (blocked and stage == "separate"):
+        if recording is not None and not (stage == "separate" and (blocked or reason.startswith(NO_MODEL))):
             yield replace(Quarantined.of(recording, stage, reason), item=item)

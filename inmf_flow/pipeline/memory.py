@@ -43,7 +43,7 @@ def _memory(
     explained: Explanation, payload: Mapping[str, Any], valid: Mapping[str, Entry], limit: float
 ) -> float | None:
     fit = explained.pipeline.fit
-    stored = explained.pipeline.store == "zarr"
+    stored = explained.pipeline.stores_points
     if learns_in_passes(fit, 0.0):
         return None
     points = sum(float(valid[item].extra.get("points", 0)) for item in payload["items"] if item in valid)

@@ -58,6 +58,8 @@ class RunOutcome:
         Wall-clock time of the whole run.
     is_large
         Whether it has so many items that ``run.json`` does not list them, but ``outcomes.jsonl``.
+    variants
+        Of a comparison the outcome of each variant, by the variant's name.
     read_metrics, read_estimates
         Give `metrics` and `estimates`.
     """
@@ -71,6 +73,7 @@ class RunOutcome:
     report: Path | None = None
     seconds: float = 0.0
     is_large: bool = False
+    variants: dict[str, RunOutcome] = field(default_factory=dict)
     read_metrics: Callable[[], list[MetricRow]] = field(default=list, repr=False)
     read_estimates: Callable[[], Estimates] = field(default=dict, repr=False)
 

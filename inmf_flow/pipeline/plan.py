@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache, wraps
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,18 @@ import numpy as np
 
 from inmf_flow._version import __version__
 from inmf_flow.audio import audio_info
-from inmf_flow.corpus import Recording, whole_name
+from inmf_flow.corpus import Recording
 from inmf_flow.errors import AudioError, ConfigError
 from inmf_flow.pipeline.config import Pipeline
+from inmf_flow.pipeline.dictionaries import (
+    NO_MODEL,
+    dictionaries_of,
+    dictionary_of,
+    is_own,
+    model_file,
+    of_mixture,
+    source_of,
+)
 from inmf_flow.pipeline.inputs import UNREAD, UNREADABLE, InputDigests, file_status
 from inmf_flow.pipeline.ledger import Entry, Ledger, digest_json
 from inmf_flow.pipeline.recordings import check_corpus
@@ -72,19 +81,31 @@ class Planner:
         """What planning asks an object store about: recordings, references, and what stages write."""
         found = [r.path for rs in (self.mixtures, *self.training.values()) for r in rs if is_remote(r.file)]
         scored = self.pipeline.evaluate
-        if scored is not None and is_remote(self.pipeline.resolve(scored.references)):
+        references = scored.references if scored is not None else None
+        if references is not None and is_remote(self.pipeline.resolve(references)):
             found += [path for recording in self.mixtures for path in self.references(recording).values()]
         if is_remote(self.run_folder):
             # Many of each, so that their folders are worth a listing.
             found += [self.run_folder / folder / "x" for folder in ("separated", "points.zarr/manifest")] * 3
-            found += [self.run_folder / "models" / f"{source}.safetensors" for source in self.pipeline.sources]
+            found += [self.run_folder / model_file(dictionary) for dictionary in self.dictionaries]
         return found
+
+    @cached_property
+    def dictionaries(self) -> tuple[str, ...]:
+        """Names of all dictionaries: of a source that all mixtures share the source's, else ``ITEM/SOURCE``."""
+        return tuple(dictionaries_of(self.pipeline, self.mixtures))
+
+    def dictionaries_for(self, mixture: Recording) -> dict[str, str]:
+        """Return the name of the dictionary that a mixture is separated with, by source."""
+        known = {name: source for name, source in self.pipeline.sources.items() if source.learn is None}
+        return {name: dictionary_of(name, source, mixture) for name, source in known.items()}
 
     @cached_property
     def config_hash(self) -> str:
         """Digest of all settings that results depend on."""
         data = self.pipeline.as_json()
-        return digest_json({key: data[key] for key in data if key not in ("cluster", "output", "fail", "report")})
+        without = ("cluster", "output", "fail", "report", "compare")
+        return digest_json({key: data[key] for key in data if key not in without})
 
     @cached_property
     def _transforms(self) -> dict[str, Any]:
@@ -119,6 +140,21 @@ class Planner:
         return versions
 
     @property
+    def _ensemble(self) -> list[Any]:
+        """Return what results depend on besides, where there is an ensemble."""
+        members = self.pipeline.ensemble
+        return [] if members is None else [[[name, member.model_dump(mode="json")] for name, member in members.items()]]
+
+    @property
+    def _modes(self) -> list[Any]:
+        """Return what estimates depend on besides the models, where it is not the usual."""
+        separate, unknown = self.pipeline.separate, self.pipeline.unknown
+        group = None if separate.group is None else separate.group.model_dump(mode="json")
+        fit = [self.pipeline.fit.model_dump(mode="json"), self._fit_plugins] if unknown else None
+        modes = [separate.refine, separate.channels == "shared", group, unknown, fit]
+        return [modes] if any(modes) else []
+
+    @property
     def updates(self) -> int:
         """Updates of a mixture's activations."""
         return self.pipeline.separate.updates
@@ -132,7 +168,7 @@ class Planner:
             ),
             "software": self._software("analyze"),
         }
-        found = self._training_items if self.pipeline.store == "zarr" else []
+        found = self._training_items if self.pipeline.stores_points else []
         recordings = [recording for _, recording in found]
 
         def inputs(place: int, digest: Digest) -> dict[str, str]:
@@ -154,18 +190,22 @@ class Planner:
     def _training_items(self) -> list[tuple[str, Recording]]:
         return [(source, recording) for source, recordings in self.training.items() for recording in recordings]
 
-    def training_places(self, source: str) -> slice:
-        """Return where a source's recordings are among the items of the analysis."""
-        names = list(self.training)
-        begin = sum(len(self.training[name]) for name in names[: names.index(source)])
-        return slice(begin, begin + len(self.training[source]))
+    @cached_property
+    def _training_begins(self) -> dict[str, int]:
+        begins = np.cumsum([0, *map(len, self.training.values())]).tolist()
+        return dict(zip(self.training, begins, strict=False))
+
+    def training_places(self, dictionary: str) -> slice:
+        """Return where a dictionary's recordings are among the items of the analysis."""
+        begin = self._training_begins[dictionary]
+        return slice(begin, begin + len(self.training[dictionary]))
 
     @_with_listings
     def fit(self, analyzed: StagePlan) -> StagePlan:
-        """Plan one fit a source; ``analyzed`` is the stage before, with what is yet to come among it."""
+        """Plan one fit a dictionary; ``analyzed`` is the stage before, with what is yet to come among it."""
         works = [
-            self._given(source) if options.model is not None else self.fit_of(source, analyzed)
-            for source, options in self.pipeline.sources.items()
+            self.fit_of(dictionary, analyzed) if dictionary in self.training else self._given(dictionary)
+            for dictionary in self.dictionaries
         ]
         return StagePlan("fit", Works.of(works), self.ledger, self.digests)
 
@@ -176,17 +216,22 @@ class Planner:
         return Work(source, {"model": self.digests.get(path), "software": self._software("fit")}, {"model": str(path)})
 
     def fit_of(self, source: str, analyzed: StagePlan) -> Work:
-        """Return the work of fitting one source."""
+        """Return the work of fitting one dictionary, by its name."""
+        options = self.pipeline.sources[source_of(source)]
         settings = [self.pipeline.fit.model_dump(mode="json", exclude={"analyze"}), self._fit_plugins]
         inputs = {
-            "settings": digest_json([settings, self.pipeline.sources[source].components]),
+            "settings": digest_json([settings, options.components, *self._ensemble]),
             "software": self._software("fit"),
         }
         recordings = self.training[source]
         items = {f"{source}/{r.item}": r.file for r in recordings}
         segments = {f"{source}/{r.item}": [r.start, r.stop] for r in recordings if r.is_segment}
         parts: dict[str, Any] | None = None
-        if self.pipeline.store == "zarr":
+        if not recordings:
+            patterns = ", ".join(repr(entry) for entry in options.audio or ())
+            missing = f"no audio file matches {patterns} for this mixture"
+            return Work(source, {**inputs, "audio": digest_json([])}, {"failed": missing, "lasting": True})
+        if self.pipeline.stores_points:
             where, results = self.training_places(source), analyzed.results
             places = range(where.start, where.stop)
             known = [[results.key(place), results.word(place)] for place in places if results.status[place]]
@@ -202,9 +247,8 @@ class Planner:
         return Work(source, inputs, {"items": items, "parts": parts, "segments": segments})
 
     def blocked(self, fitted: Mapping[str, Entry]) -> str | None:
-        """Return why no mixture can be separated, where a source has no model: it then makes no sense to."""
-        lost = [fitted[name] for name in self.pipeline.sources if name in fitted and fitted[name].status == "failed"]
-        return "; ".join(f"there is no model of {entry.item} ({entry.reason})" for entry in lost) or None
+        """Return why no mixture can be separated, where a source that all share has no model."""
+        return _lost(fitted, self.pipeline.sources)
 
     @_with_listings
     def separate(self, fitted: Mapping[str, Entry]) -> StagePlan:
@@ -216,28 +260,57 @@ class Planner:
                 self.updates,
                 [self._transforms[name] for name in self.pipeline.synthesized],
                 self.pipeline.corpus.sample_rate,
+                *self._ensemble,
+                *self._modes,
             ]
         )
+        own = [name for name, source in self.pipeline.sources.items() if is_own(source)]
         models = {
-            f"model of {source}": _output_digest(fitted.get(source), f"models/{source}.safetensors")
+            f"model of {source}": _output_digest(fitted.get(source), model_file(source))
             for source in self.pipeline.sources
+            if source not in own and source not in self.pipeline.unknown
         }
         common = {"settings": settings, "software": self._software("separate"), **models}
         mixtures = self.mixtures
 
         def inputs(place: int, digest: Digest) -> dict[str, str]:
             recording = mixtures[place]
-            return {"audio": digest(recording.file), **common, **_segment_input(recording)}
+            models = self._own_models(recording, own, fitted) if own else {}
+            return {"audio": digest(recording.file), **common, **models, **_segment_input(recording)}
+
+        def payload(place: int) -> dict[str, Any]:
+            located = _located(mixtures[place])
+            return located | self._own_dictionaries(mixtures[place], own, fitted) if own else located
 
         works = Works(
             len(mixtures),
             item=lambda place: mixtures[place].item,
-            payload=lambda place: _located(mixtures[place]),
+            payload=payload,
             inputs=inputs,
             files=lambda place: (mixtures[place].file,),
             sizes=self._mixture_sizes,
         )
         return StagePlan("separate", works, self.ledger, self.digests)
+
+    def _own_models(self, mixture: Recording, own: Sequence[str], fitted: Mapping[str, Entry]) -> dict[str, str]:
+        """Return the digests of a mixture's own models; where there is none, of the reason."""
+        names = self.dictionaries_for(mixture)
+        entries = {source: fitted.get(names[source]) for source in own}
+        return {
+            f"model of {source}": digest_json(["failed", entry.reason])
+            if entry is not None and entry.status == "failed"
+            else _output_digest(entry, model_file(names[source]))
+            for source, entry in entries.items()
+        }
+
+    def _own_dictionaries(self, mixture: Recording, own: Sequence[str], fitted: Mapping[str, Entry]) -> dict[str, Any]:
+        """Return what the task of a mixture needs to know of the mixture's own models, or why they are not there."""
+        names = self.dictionaries_for(mixture)
+        lost = _lost(fitted, [names[source] for source in own])
+        if lost is not None:
+            return {"failed": lost}
+        found = {source: fitted[names[source]] for source in own if names[source] in fitted}
+        return {"models": {source: _model_of(entry) for source, entry in found.items()}}
 
     @cached_property
     def _mixture_sizes(self) -> Any:
@@ -248,8 +321,9 @@ class Planner:
         """Plan the scoring of separated mixtures; those that failed have nothing to score."""
         if self.pipeline.evaluate is None:
             return StagePlan("evaluate", Works.of([]), self.ledger, self.digests)
-        metrics = digest_json([self.metric_versions, self._software("evaluate")])
+        metrics = digest_json([self.metric_versions, self._software("evaluate"), *self._scoring()])
         results, mixtures = separated.results, self.mixtures
+        divergence = self.pipeline.evaluate.divergence
         chosen = np.flatnonzero(np.frombuffer(results.status, np.uint8) != FAILED)
 
         def inputs(place: int, digest: Digest) -> dict[str, str]:
@@ -261,13 +335,16 @@ class Planner:
                 "mixture": digest(recording.file),
                 "references": UNREAD if UNREAD in references.values() else digest_json(references),
                 "metrics": metrics,
+                **({"models": self._models_of(separated, whole)} if divergence else {}),
                 **_segment_input(recording),
             }
 
         def payload(place: int) -> dict[str, Any]:
             recording = mixtures[chosen[place]]
             references = {source: str(path) for source, path in self.references(recording).items()}
-            return {**_located(recording), "references": references}
+            located = {**_located(recording), "references": references}
+            models = separated.works.payload(int(chosen[place])).get("models") if divergence else None
+            return located if models is None else located | {"models": models}
 
         works = Works(
             len(chosen),
@@ -280,6 +357,10 @@ class Planner:
         )
         return StagePlan("evaluate", works, self.ledger, self.digests)
 
+    def _models_of(self, separated: StagePlan, place: int) -> str:
+        """Return a digest of what a mixture was separated with, settings and analysis included."""
+        return PENDING if separated.results.status[place] == TODO else separated.results.key(place)
+
     def report(self, stages: Mapping[str, StagePlan]) -> StagePlan:
         """Plan the report page, which depends on every result of the stages before."""
         inputs = {
@@ -289,24 +370,50 @@ class Planner:
         }
         return StagePlan("report", Works.of([Work("report.html", inputs, {})]), self.ledger, self.digests)
 
+    def _scoring(self) -> list[Any]:
+        """Return how scores are made where that is not the default, so that what was scored by default stays."""
+        scored = self.pipeline.evaluate
+        assert scored is not None
+        asked: list[Any] = []
+        if scored.permute or scored.window is not None:
+            asked.append([scored.permute, scored.window])
+        if scored.oracle:
+            choice = self.pipeline.transforms[self.pipeline.synthesized[0]]
+            asked.append([list(scored.oracle), choice.name, dict(choice.options)])
+        return asked
+
     def references(self, recording: Recording) -> dict[str, Path]:
         """Return where each source's reference of a mixture, or of what a segment was cut from, should be."""
-        if self.pipeline.evaluate is None:
+        if self.pipeline.evaluate is None or self.pipeline.evaluate.references is None:
             return {}
-        template = self.pipeline.evaluate.references
-        item = whole_name(recording)
-        return {
-            source: self.pipeline.resolve(template.replace("{item}", item).replace("{source}", source))
-            for source in self.pipeline.sources
-        }
+        template = of_mixture(self.pipeline.evaluate.references, recording)
+        if self.pipeline.evaluate.permute:
+            return _unnamed_references(self.pipeline.resolve(template))
+        named = {source: template.replace("{source}", source) for source in self.pipeline.estimated}
+        return {source: self.pipeline.resolve(path) for source, path in named.items()}
 
     @cached_property
     def metric_versions(self) -> list[list[str]]:
         """Each metric's name and the version of what computes it."""
         from inmf_flow.plugins import plugin_version
 
-        metrics = self.pipeline.evaluate.metrics if self.pipeline.evaluate else ()
+        scored = self.pipeline.evaluate
+        metrics = scored.metrics if scored is not None and scored.references is not None else ()
         return [[name, plugin_version("metric", name)] for name in metrics]
+
+
+def _unnamed_references(template: Path) -> dict[str, Path]:
+    """Return the files that a path with {source} in its last part can mean, by what stands in its place."""
+    before, _, after = template.name.partition("{source}")
+    if not template.parent.is_dir():
+        return {}
+    found = {
+        path.name[len(before) : len(path.name) - len(after)]: path
+        for path in sorted(template.parent.iterdir())
+        if path.name.startswith(before) and path.name.endswith(after) and not path.name.startswith(".")
+    }
+    # A mixture beside the references is not a source.
+    return {source: path for source, path in found.items() if source not in ("", "mixture")}
 
 
 def _located(recording: Recording) -> dict[str, Any]:
@@ -352,6 +459,18 @@ def _duration(path: Path, stamp: tuple[int, int]) -> float | None:
         return audio_info(path).duration
     except (AudioError, OSError):
         return None
+
+
+def _lost(fitted: Mapping[str, Entry], dictionaries: Iterable[str]) -> str | None:
+    """Return why some of these dictionaries are not there, or None."""
+    failed = [fitted[name] for name in dictionaries if name in fitted and fitted[name].status == "failed"]
+    return "; ".join(f"{NO_MODEL} {entry.item} ({entry.reason})" for entry in failed) or None
+
+
+def _model_of(entry: Entry) -> tuple[str, str]:
+    """Return a model's file, relative to the run's folder, and the digest of its content."""
+    name = model_file(entry.item)
+    return name, entry.outputs[name][1]
 
 
 def _output_digest(entry: Entry | None, name: str) -> str:

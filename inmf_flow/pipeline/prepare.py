@@ -26,10 +26,10 @@ def check_given_models(plan: Explanation) -> None:
     ModelFileError
         When one is damaged, or not one of ours.
     """
-    fit = plan.stages["fit"]
     if "separate" in plan.stages and plan.stages["separate"].total > MOST_LISTED:
         return
-    for work in fit.todo:
+    # Where all is learned on the mixtures there is nothing to fit before.
+    for work in plan.stages["fit"].todo if "fit" in plan.stages else ():
         if "model" in work.payload:
             from inmf_flow.factorize import INMF
 
@@ -47,6 +47,9 @@ def remove_leftovers(run_folder: Path, items: Iterable[str] | None = None) -> No
     if items is None:
         ledgers = [f"ledger/{stage}" for stage in STAGES]
         folders = [run_folder / name for name in (".", "ledger", "models", *ledgers)]
+        if not isinstance(run_folder, RemotePath):
+            # Dictionaries of one mixture are in a folder each.
+            folders += [path for path in (run_folder / "models").glob("*") if path.is_dir()]
     else:
         folders = [run_folder / "separated" / item for item in items]
     for folder in folders:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 
 from inmf_flow.corpus import Manifest, ManifestError, Recording, Segments, cut_segments, find_recordings
 from inmf_flow.corpus.find import NO_MATCH
 from inmf_flow.errors import ConfigError
-from inmf_flow.pipeline.config import ManifestEntry, Pipeline
+from inmf_flow.pipeline.config import ManifestEntry, Pipeline, Source
+from inmf_flow.pipeline.dictionaries import dictionary_of, is_own, names_mixture, of_mixture
 
 
 def check_corpus(pipeline: Pipeline) -> tuple[list[Recording], dict[str, list[Recording]]]:
-    """Find a pipeline's recordings: the mixtures, and each source's training files; long ones cut into segments.
+    """Find a pipeline's recordings: the mixtures, and each dictionary's training files; long ones cut into segments.
+
+    A dictionary of one mixture alone for which there is no file has no recordings; it cannot be fitted, and the others
+    can.
 
     Raises
     ------
@@ -22,7 +27,9 @@ def check_corpus(pipeline: Pipeline) -> tuple[list[Recording], dict[str, list[Re
     """
     faults: list[ConfigError] = []
 
-    def named(entries: Sequence[str | ManifestEntry], where: str, overlap: bool) -> list[Recording]:
+    def named(
+        entries: Sequence[str | ManifestEntry], where: str, overlap: bool, faults: list[ConfigError] = faults
+    ) -> list[Recording]:
         resolved = [_resolved(pipeline, entry) for entry in entries]
         found = find_recordings(resolved, where, faults=faults)
         segments = pipeline.corpus.segments
@@ -37,23 +44,43 @@ def check_corpus(pipeline: Pipeline) -> tuple[list[Recording], dict[str, list[Re
             return []
 
     mixtures = named(pipeline.corpus.mixtures, "corpus.mixtures", overlap=True)
-    training = {
-        name: named(source.audio or (), f"sources.{name}.audio", overlap=False)
-        for name, source in pipeline.sources.items()
-        if source.model is None
-    }
+    training: dict[str, list[Recording]] = {}
+
+    def add_own(name: str, source: Source) -> None:
+        missing: list[ConfigError] = []
+        before = len(training)
+        for mixture in mixtures:
+            dictionary = dictionary_of(name, source, mixture)
+            if dictionary not in training:
+                entries = [_entry_of(entry, mixture) for entry in source.audio or ()]
+                training[dictionary] = named(entries, f"sources.{name}.audio", overlap=False, faults=missing)
+        faults.extend(fault for fault in missing if fault.what != NO_MATCH)
+        if missing and not any(list(training.values())[before:]):
+            # Not a mixture that lacks something, but a pattern that is wrong.
+            faults.append(missing[0])
+
+    for name, source in pipeline.sources.items():
+        if is_own(source):
+            add_own(name, source)
+        elif source.model is None and source.learn is None:
+            training[name] = named(source.audio or (), f"sources.{name}.audio", overlap=False)
     if faults:
         raise _joined(faults)
     # Segments of one file have parts of the same references.
     files = len({recording.path for recording in mixtures})
-    if pipeline.evaluate is not None and files > 1 and "{item}" not in pipeline.evaluate.references:
+    references = pipeline.evaluate.references if pipeline.evaluate is not None else None
+    if references is not None and files > 1 and not names_mixture(references):
         raise ConfigError(
             f"{files} mixtures would be scored against the same references",
             where="evaluate.references",
-            got=repr(pipeline.evaluate.references),
-            expected="'{item}' in it, which stands for the mixture's name",
+            got=repr(references),
+            expected="'{item}' in it, which stands for the mixture's name, or '{folder}', for its folder",
         )
     return mixtures, training
+
+
+def _entry_of(entry: str | ManifestEntry, mixture: Recording) -> str | ManifestEntry:
+    return of_mixture(entry, mixture, pattern=glob.has_magic(entry)) if isinstance(entry, str) else entry
 
 
 def _resolved(pipeline: Pipeline, entry: str | ManifestEntry) -> Path | Manifest:

@@ -12,6 +12,7 @@ from typing import Any
 from inmf_flow.hookspecs import ItemOutcome, RunInfo, RunResult, StageInfo
 from inmf_flow.pipeline.account import Account, Taken
 from inmf_flow.pipeline.ahead import Ahead, fits_ahead, scores_ahead
+from inmf_flow.pipeline.comparison import run_comparison
 from inmf_flow.pipeline.config import Pipeline, load_pipeline, pipeline_from_mapping
 from inmf_flow.pipeline.dispatch import TaskQueue
 from inmf_flow.pipeline.events import PROGRESS_SECONDS, Pace, event_log
@@ -22,10 +23,11 @@ from inmf_flow.pipeline.memory import check_memory
 from inmf_flow.pipeline.outcome import RunOutcome, StageOutcome, known_failures
 from inmf_flow.pipeline.plan import STAGES, Planner, StagePlan, Work, check_output_folder
 from inmf_flow.pipeline.prepare import check_given_models, remove_leftovers, sole_driver, store_remark
-from inmf_flow.pipeline.session import Session
+from inmf_flow.pipeline.session import Session, SharedClient
 from inmf_flow.pipeline.settings import stage_settings
 from inmf_flow.pipeline.shared import SharedFit, learns_in_passes, remove_passes
 from inmf_flow.pipeline.summary import Summary
+from inmf_flow.pipeline.takeover import Donors
 from inmf_flow.pipeline.tasks import Task
 from inmf_flow.pipeline.tidy import remove_outputs, tidy_store
 from inmf_flow.plugins import call_lifecycle
@@ -83,19 +85,41 @@ def run_pipeline(
     check_output_folder(folder)
     # Paths that workers get must not depend on a working directory.
     folder = folder.absolute()
+    where, count = scheduler or pipeline.cluster.scheduler, workers or pipeline.cluster.workers
+    if pipeline.variants:
+        return _run_variants(pipeline, folder, where, count)
     if explained is not None and (explained.pipeline, explained.folder) == (pipeline, folder):
         planner = explained.planner
     else:
         planner = Planner(pipeline, folder)
     with sole_driver(folder):
-        return _Run(planner, scheduler or pipeline.cluster.scheduler, workers or pipeline.cluster.workers).run()
+        return _Run(planner, where, count).run()
+
+
+def _run_variants(pipeline: Pipeline, folder: Path, scheduler: str, workers: int | None) -> RunOutcome:
+    with SharedClient() as shared:
+
+        def run_one(planner: Planner, donors: Donors) -> RunOutcome:
+            with sole_driver(planner.run_folder):
+                return _Run(planner, scheduler, workers, donors, shared).run()
+
+        with sole_driver(folder):
+            return run_comparison(pipeline, folder, run_one)
 
 
 class _Run:
     """One run: the plans of its stages with what came of them, and the client, only made when there is work."""
 
-    def __init__(self, planner: Planner, scheduler: str, workers: int | None) -> None:
+    def __init__(
+        self,
+        planner: Planner,
+        scheduler: str,
+        workers: int | None,
+        donors: Donors | None = None,
+        shared: SharedClient | None = None,
+    ) -> None:
         self.planner = planner
+        self._donors = donors or Donors()
         self.outcome = RunOutcome(planner.pipeline.name, planner.run_folder)
         self.summary = Summary(planner, self.outcome)
         # Of the start, with the digests of their results then, and as they are now.
@@ -105,7 +129,7 @@ class _Run:
         # A handful of entries, one a source; those of other stages are not held.
         self._fitted: dict[str, Entry] = {}
         self._events = event_log(planner.run_folder)
-        self._session = Session(planner.pipeline, scheduler, workers, self._events.write)
+        self._session = Session(planner.pipeline, scheduler, workers, self._events.write, shared)
         self._open: dict[str, _Open] = {}
         self._begin = time.perf_counter()
 
@@ -121,7 +145,7 @@ class _Run:
         check_given_models(expected)
         self._note(store_remark(planner.run_folder))
         # What is there already: true of the folder even if this run ends before its first task.
-        self._fitted = dict(expected.stages["fit"].valid)
+        self._fitted = dict(expected.stages["fit"].valid) if "fit" in expected.stages else {}
         summary.know(expected.stages, self._fitted)
         started = False
         with self._session:
@@ -169,9 +193,11 @@ class _Run:
         planner, outcome = self.planner, self.outcome
         analysis = self._planned("analyze", planner.analyze)
         analyzed = self._stage(analysis, fits_ahead(planner, analysis))
-        if planner.pipeline.store == "zarr":
+        if planner.pipeline.stores_points:
             self._note(tidy_store(planner.run_folder, analyzed.results.parts()))
-        fit_plan = self._learned_in_passes(self._planned("fit", lambda: planner.fit(analyzed)))
+        planned = self._planned("fit", lambda: planner.fit(analyzed))
+        self._donors.take_over(planned)
+        fit_plan = self._learned_in_passes(planned)
         self._fitted = dict(fit_plan.valid)
         fits = len(fit_plan.todo)
         self._stage(fit_plan)
@@ -211,7 +237,7 @@ class _Run:
         fit = self.planner.pipeline.fit
 
         def learned(work: Work) -> Work:
-            if "model" in work.payload or not learns_in_passes(fit, self._analyzed(work.item)[0]):
+            if work.payload.keys() & {"model", "failed"} or not learns_in_passes(fit, self._analyzed(work.item)[0]):
                 return work
             run = partial(self._session.run, "fit")
             settings = self._settings("fit")
@@ -304,6 +330,8 @@ class _Run:
         """Return the task of a batch of the stage after, which begins with the first of them."""
         opened = self._open[plan.stage] if plan.stage in self._open else self._opened(plan)
         plan.look_again(number)
+        if plan.stage == "fit":
+            self._donors.take_over_batch(plan, number)
         if all(plan.results.status[place] for place in plan.places(number)):
             return []
         self._tell_start(opened)

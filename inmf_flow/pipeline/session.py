@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from itertools import chain
 from types import TracebackType
 from typing import Any
@@ -17,6 +17,28 @@ from inmf_flow.pipeline.versions import check_scheduler, software_here, used_plu
 from inmf_flow.pipeline.workers import Workers
 
 
+class SharedClient:
+    """One client for the runs of a comparison, whose variants have the same cluster; closed when it is left."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._client: Any = None
+
+    def __enter__(self) -> SharedClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def enter(self, opened: AbstractContextManager[Any]) -> Any:
+        """Return the client: that of the first who came, or what is opened now."""
+        if self._client is None:
+            self._client = self._stack.enter_context(opened)
+        return self._client
+
+
 class Session:
     """Where the tasks of a run go; nothing is started before `open` or the first task.
 
@@ -28,14 +50,24 @@ class Session:
         In place of the pipeline's, or the same.
     tell
         Called with the name of an event and what belongs to it.
+    shared
+        Clients that outlive the session, for the next one.
     """
 
-    def __init__(self, pipeline: Pipeline, scheduler: str, workers: int | None, tell: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        scheduler: str,
+        workers: int | None,
+        tell: Callable[..., None],
+        shared: SharedClient | None = None,
+    ) -> None:
         self._pipeline = pipeline
         self._scheduler = scheduler
         self._count = workers
         self._tell = tell
         self._stack = ExitStack()
+        self._shared = shared
         self._client: Any = None
         self._workers: Workers | None = None
         self._remarks: list[str] = []
@@ -103,7 +135,7 @@ class Session:
             opened = open_client(
                 self._scheduler, self._count, gpus=self._pipeline.cluster.gpus, tls=self._certificates()
             )
-            self._client = self._stack.enter_context(opened)
+            self._client = self._stack.enter_context(opened) if self._shared is None else self._shared.enter(opened)
             stages = self._pipeline.cluster.resources.model_dump().values()
             if self._pipeline.cluster.gpus is not None and not any(GPU in amounts for amounts in stages):
                 self._remarks.append("cluster.gpus: no stage asks for them, such as resources: {fit: {GPU: 1}}")

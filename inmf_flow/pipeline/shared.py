@@ -41,7 +41,7 @@ def learns_in_passes(fit: Fit, points: float) -> bool:
     """Return whether a source of so many points is learned batch by batch instead of in one piece."""
     if fit.learn != "auto":
         return fit.learn != "joint"
-    linear = fit.field.name in ("hat", "matrix") and fit.optimizer in (None, "mu")
+    linear = fit.field.name in ("hat", "matrix") and fit.optimizer in (None, "mu") and not fit.context
     return linear and points > MOST_JOINT_POINTS
 
 

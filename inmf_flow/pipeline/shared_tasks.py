@@ -12,6 +12,7 @@ import numpy as np
 
 from inmf_flow.errors import AudioError, AudioUnreachableError, StoreError
 from inmf_flow.files import atomic_write, digest_bytes, digest_file
+from inmf_flow.pipeline.dictionaries import source_of
 from inmf_flow.pipeline.places import Place
 from inmf_flow.pipeline.tidy import STORE
 from inmf_flow.remote import as_path
@@ -83,7 +84,8 @@ def make_start(source: str, payload: Mapping[str, Any], settings: Mapping[str, A
     unused = ("max_iter", "n_init", "optimizer")
     options = {name: value for name, value in settings["fit"].items() if name not in unused}
     # A fit to the sample alone costs little, and saves passes over all.
-    dictionary = start_dictionary(sample, settings["components"][source], iterations=_SAMPLE_UPDATES, **options)
+    components = settings["components"][source_of(source)]
+    dictionary = start_dictionary(sample, components, iterations=_SAMPLE_UPDATES, **options)
     save_dictionary(dictionary, payload["target"])
 
 

@@ -6,12 +6,14 @@ import json
 import platform
 from collections.abc import Iterator, Mapping
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inmf_flow._version import __version__
 from inmf_flow.corpus import Recording
 from inmf_flow.files import atomic_write
+from inmf_flow.pipeline.dictionaries import model_file, source_of
 from inmf_flow.pipeline.documents import holds_lines, relative_path, write_lines
 from inmf_flow.pipeline.ledger import Entry
 from inmf_flow.pipeline.outcome import MOST_LISTED, Estimates, RunOutcome
@@ -93,7 +95,7 @@ class Summary:
                 "total": round(outcome.seconds, 3),
             },
             "notes": outcome.notes,
-            "sources": {name: self._source(name) for name in pipeline.sources},
+            "sources": {name: self._source(name) for name in islice(planner.dictionaries, MOST_LISTED)},
             "items": items,
             "failures": [{"stage": s, "item": i, "reason": r} for s, i, r in outcome.failures],
         }
@@ -129,11 +131,24 @@ class Summary:
             self._outcome.read_metrics, self._outcome.read_estimates = self._metrics, self._estimates
         if next(self._rows(), None) is None:
             path.unlink(missing_ok=True)
+            path.with_suffix(".parquet").unlink(missing_ok=True)
             return
         from inmf_flow.evaluate import metrics_csv_lines
 
         if not holds_lines(path, metrics_csv_lines(self._rows())):
             write_lines(path, metrics_csv_lines(self._rows()))
+        self._write_parquet(path.with_suffix(".parquet"))
+
+    def _write_parquet(self, path: Path) -> None:
+        scored = self._planner.pipeline.evaluate
+        if scored is None or scored.format != "parquet":
+            path.unlink(missing_ok=True)
+            return
+        from inmf_flow.evaluate import metrics_parquet
+
+        content = metrics_parquet(self._rows())
+        if not path.is_file() or path.read_bytes() != content:
+            atomic_write(path, content)
 
     def _metrics(self) -> list[MetricRow]:
         from inmf_flow.evaluate import read_metrics_csv
@@ -148,9 +163,9 @@ class Summary:
         from inmf_flow.evaluate import MetricRow
 
         for entry in filter(None, plan.entries()):
-            for source, metric, *numbers in entry.extra.get("rows", ()):
-                value, baseline, improvement = map(float, numbers)
-                yield MetricRow(entry.item, source, metric, value, baseline, improvement)
+            for source, metric, value, baseline, improvement, *further in entry.extra.get("rows", ()):
+                numbers = float(value), float(baseline), float(improvement)
+                yield MetricRow(entry.item, source, metric, *numbers, *further)
 
     def _estimates(self) -> Estimates:
         plan = self._plans.get("separate")
@@ -218,7 +233,7 @@ class Summary:
 
     def _source(self, name: str) -> dict[str, Any]:
         entry = self._fitted.get(name)
-        model = f"models/{name}.safetensors"
+        model = model_file(name)
         return {
             "model": model if entry is not None and model in entry.outputs else None,
             "files": [relative_path(self._planner, path) for path in self._files_of(name, entry)],
@@ -232,7 +247,7 @@ class Summary:
         """Return the files that a source's model was learned from, or the model that was given for it."""
         if entry is None or entry.status != "done":
             return []
-        given = self._planner.pipeline.sources[name].model
+        given = self._planner.pipeline.sources[source_of(name)].model
         if given is not None:
             return [self._planner.pipeline.resolve(given)]
         used = set(entry.extra["items"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,14 +22,17 @@ from inmf_flow.errors import (
     PluginError,
     StoreError,
 )
+from inmf_flow.pipeline.dictionaries import model_file, source_of
 from inmf_flow.pipeline.inputs import Stamp, complete_inputs, output_stamp
 from inmf_flow.pipeline.ledger import Entry, Ledger, describe_output
+from inmf_flow.pipeline.modes import fit_members, transforms_of, with_unknown
 from inmf_flow.pipeline.places import Place, place_of, place_of_item, split_place
 from inmf_flow.pipeline.shared_tasks import PASS, ItemReader, make_start, map_batch
 from inmf_flow.pipeline.tidy import STORE, part_name
 from inmf_flow.remote import as_path
 
 if TYPE_CHECKING:
+    from inmf_flow.evaluate import MetricRow
     from inmf_flow.points import PointSet
     from inmf_flow.separation import Dictionary
     from inmf_flow.store import PointsStore
@@ -260,7 +264,7 @@ def _fit_source(
     from inmf_flow.factorize import INMF, load_dictionary
     from inmf_flow.points import PointSet
 
-    target = task.run_folder / "models" / f"{source}.safetensors"
+    target = task.run_folder / model_file(source)
     notes: list[str] = []
     left_out: dict[str, str] = {}
     if "failed" in payload:
@@ -272,9 +276,20 @@ def _fit_source(
         model, used, left_out = load_dictionary(payload["dictionary"]).model(), payload["used"], payload["left_out"]
         model.provenance = _provenance(source, used, payload, task)
     else:
-        sets, used = _training_points(source, payload, task, notes, left_out)
         options = {**task.settings["fit"], "device": _device(task, notes)}
-        model = INMF(n_components=task.settings["components"][source], **options).fit(PointSet.end_to_end(sets))
+        components = task.settings["components"][source_of(source)]
+        if task.settings["members"] is None:
+            sets, used = _training_points(source, payload, task, notes, left_out)
+            model = INMF(n_components=components, **options).fit(PointSet.end_to_end(sets))
+        else:
+            used = []
+
+            def points_of(member: Mapping[str, Any]) -> list[PointSet]:
+                own = replace(task, settings={**task.settings, "transforms": member["analyze"]})
+                sets, used[:] = _training_points(source, payload, own, notes, left_out)
+                return sets
+
+            model = fit_members(task.settings["members"], components, options, points_of)
         model.provenance = _provenance(source, used, payload, task)
     model.save(target)
     return describe_output(task.run_folder, target), {
@@ -345,10 +360,14 @@ def _training_points(
 
 def _separate(task: Task) -> list[Receipt]:
     """Separate a batch of mixtures with the sources' dictionaries."""
-    models = task.settings["models"]
+    shared = task.settings["models"]
+    if task.settings.get("unknown") or len(shared) < len(task.settings["sources"]):
+        return [
+            _attempt(item, inputs, partial(_separate_by_own, item, payload, task))
+            for item, inputs, payload in task.items
+        ]
     try:
-        named = tuple((name, path, digest) for name, (path, digest) in models.items())
-        dictionary = _dictionary(named, task.settings["outputs"])
+        dictionary = _dictionary_of(shared, task)
     except ArgumentError as error:
         # No mixture's fault: these models cannot be used together.
         raise ModelFileError(str(error)) from error
@@ -356,6 +375,28 @@ def _separate(task: Task) -> list[Receipt]:
         _attempt(item, inputs, partial(_separate_item, item, payload, dictionary, task))
         for item, inputs, payload in task.items
     ]
+
+
+def _separate_by_own(
+    item: str, payload: Mapping[str, Any], task: Task
+) -> tuple[dict[str, tuple[int, str]], dict[str, Any]]:
+    """Separate a mixture with dictionaries of which some are its own."""
+    if "failed" in payload:
+        raise ArgumentError(payload["failed"])
+    models = task.settings["models"] | payload.get("models", {})
+    dictionary = _dictionary_of(models, task) if models else None
+    if task.settings.get("unknown"):
+        known = dict(zip(task.settings["sources"], dictionary.models, strict=True)) if dictionary is not None else {}
+        dictionary = with_unknown(known, split_place(place_of(payload)), task.settings)
+    assert dictionary is not None
+    return _separate_item(item, payload, dictionary, task)
+
+
+def _dictionary_of(models: Mapping[str, tuple[str, str]], task: Task) -> Dictionary:
+    """Return the dictionary of these models, given by their files in the run's folder and the files' digests."""
+    named = ((name, *models[name]) for name in task.settings["sources"])
+    whole = tuple((name, str(task.run_folder / path), digest) for name, path, digest in named)
+    return _dictionary(whole, task.settings["outputs"])
 
 
 @lru_cache(maxsize=4)
@@ -371,7 +412,6 @@ def _separate_item(
     item: str, payload: Mapping[str, Any], dictionary: Dictionary, task: Task
 ) -> tuple[dict[str, tuple[int, str]], dict[str, Any]]:
     from inmf_flow.separation import parse_mask, separate_file
-    from inmf_flow.transform import get_transform
 
     settings = task.settings
     path, start, stop = split_place(place_of(payload))
@@ -379,9 +419,11 @@ def _separate_item(
         path,
         task.run_folder / "separated" / item,
         dictionary,
-        [get_transform(choice["name"], **choice["options"]) for choice in settings["transforms"]],
+        transforms_of(settings),
         mask=parse_mask(settings["mask"]),
         max_iter=settings["max_iter"],
+        refine=settings["refine"],
+        channels=settings["channels"],
         sample_rate=settings["sample_rate"],
         start=start,
         stop=stop,
@@ -417,17 +459,55 @@ def _evaluate_item(
     from inmf_flow.evaluate import evaluate_item
 
     mixture, start, stop = split_place(place_of(payload))
-    rows = evaluate_item(
-        item,
-        {source: as_path(path) for source, path in payload["references"].items()},
-        {source: task.run_folder / "separated" / item / f"{source}.wav" for source in payload["references"]},
-        mixture,
-        task.settings["metrics"],
+    rows = [_divergence_row(item, payload, task)] if "models" in task.settings else []
+    settings = task.settings
+    if payload["references"] or settings["permute"]:
+        estimates = settings["estimated"] if settings["permute"] else payload["references"]
+        rows += evaluate_item(
+            item,
+            {source: as_path(path) for source, path in payload["references"].items()},
+            {source: task.run_folder / "separated" / item / f"{source}.wav" for source in estimates},
+            mixture,
+            settings["metrics"],
+            start=start,
+            stop=stop,
+            permute=settings["permute"],
+            window=settings["window"],
+            oracles={mask: partial(_oracle, settings["oracle_transform"], mask) for mask in settings["oracle"]},
+        )
+    numbers = [[_number(x) for x in (row.value, row.baseline, row.improvement)] for row in rows]
+    further = [[row.oracle, row.estimate] if row.oracle or row.estimate else [] for row in rows]
+    described = zip(rows, numbers, further, strict=True)
+    return {}, {"rows": [[row.source, row.metric, *n, *more] for row, n, more in described]}
+
+
+def _oracle(choice: Mapping[str, Any], mask: str, mixture: Any, references: Any, sample_rate: int) -> Any:
+    """Return estimates of one window by a mask that knows the references."""
+    from inmf_flow.separation import oracle_estimates
+    from inmf_flow.transform import get_transform
+
+    transform = get_transform(choice["name"], **choice["options"])
+    return oracle_estimates(mixture, references, sample_rate, transform, mask)
+
+
+def _divergence_row(item: str, payload: Mapping[str, Any], task: Task) -> MetricRow:
+    """Return the mean divergence of a mixture's points from what its dictionaries make of them."""
+    from inmf_flow.evaluate import MetricRow
+    from inmf_flow.separation.reconstruction import reconstruction_divergence
+    from inmf_flow.transform import get_transform
+
+    settings = task.settings
+    path, start, stop = split_place(place_of(payload))
+    value = reconstruction_divergence(
+        str(path),
+        _dictionary_of(settings["models"] | payload.get("models", {}), task),
+        [get_transform(choice["name"], **choice["options"]) for choice in settings["transforms"]],
+        settings["sample_rate"],
+        max_iter=settings["max_iter"],
         start=start,
         stop=stop,
     )
-    numbers = [[_number(x) for x in (row.value, row.baseline, row.improvement)] for row in rows]
-    return {}, {"rows": [[row.source, row.metric, *n] for row, n in zip(rows, numbers, strict=True)]}
+    return MetricRow(item, "mixture", "divergence", value, math.nan, math.nan)
 
 
 def _number(value: float) -> float | str:

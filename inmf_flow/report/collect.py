@@ -105,6 +105,8 @@ class Run:
         The rows of ``metrics.csv``, in the file's order; of a larger run those of its first items.
     summary
         Of all rows, as `inmf_flow.evaluate.summarize` gives it.
+    bounds
+        Of upper bounds, as `inmf_flow.evaluate.summarize_oracles` gives it.
     failures
         What failed, from the first stage to the last, at most `MOST_LISTED`.
     n_items, n_done, n_failed, n_failures
@@ -130,6 +132,7 @@ class Run:
     failures: tuple[Failure, ...] = ()
     notes: list[str] = field(default_factory=list)
     summary: Sequence[Mapping[str, Any]] = ()
+    bounds: Sequence[Mapping[str, Any]] = ()
     n_items: int = 0
     n_done: int = 0
     n_failed: int = 0
@@ -174,7 +177,7 @@ def read_run(run_dir: Path | str) -> Run:
         if len(items) < MOST_LISTED:
             items.append(_item(folder, name, described, notes))
     names = None if states.total() == len(items) else {item.name for item in items}
-    rows, summary = _metric_rows(folder / "metrics.csv", pipeline, names, notes)
+    rows, summary, bounds = _metric_rows(folder / "metrics.csv", pipeline, names, notes)
     failures = _failures(record.get("failures"), sources, items)
     listed_failures = tuple(islice(failures, MOST_LISTED))
     return Run(
@@ -193,6 +196,7 @@ def read_run(run_dir: Path | str) -> Run:
         failures=listed_failures,
         notes=notes,
         summary=summary,
+        bounds=bounds,
         n_items=states.total(),
         n_done=states["done"],
         n_failed=states["failed"],
@@ -303,29 +307,33 @@ def _failures(recorded: object, sources: Sequence[Source], items: Sequence[Item]
 
 def _metric_rows(
     path: Path, pipeline: Mapping[str, Any], names: set[str] | None, notes: list[str]
-) -> tuple[tuple[MetricRow, ...], list[dict[str, Any]]]:
-    """Return the rows of these items, or of all, and the summary of all."""
-    from inmf_flow.evaluate import iterate_metrics_csv, summarize
+) -> tuple[tuple[MetricRow, ...], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the rows of these items, or of all, the summary of all, and that of upper bounds."""
+    from inmf_flow.evaluate import iterate_metrics_csv, summarize, summarize_oracles
 
     if not path.exists() and "evaluate" in pipeline and pipeline["evaluate"] is None:
-        return (), []
+        return (), [], []
     if not path.exists():
         notes.append("There is no metrics.csv: nothing was evaluated, or the run stopped before that.")
-        return (), []
+        return (), [], []
     kept = []
+    has_bounds = False
 
     def rows() -> Iterator[MetricRow]:
+        nonlocal has_bounds
         for row in iterate_metrics_csv(path):
+            has_bounds = has_bounds or bool(row.oracle)
             if names is None or row.item in names:
                 kept.append(row)
             yield row
 
     try:
         summary = summarize(rows())
+        bounds = summarize_oracles(iterate_metrics_csv(path)) if has_bounds else []
     except Exception as error:  # Whatever is wrong with the table, the rest of the page is still worth having.
         notes.append(f"metrics.csv cannot be read: {error}")
-        return (), []
-    return tuple(kept), summary
+        return (), [], []
+    return tuple(kept), summary, bounds
 
 
 def _mapping(record: Mapping[str, Any], key: str, notes: list[str]) -> Mapping[str, Any]:

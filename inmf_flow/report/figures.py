@@ -119,7 +119,7 @@ def draw_templates(decibels: Float64, top: float, floor: float, alt: str) -> Pic
         _frequency_axis(axes, top)
         _colour_bar(figure, _WEIGHT_MAP, floor)
 
-    return _picture(draw, alt)
+    return draw_picture(draw, alt)
 
 
 def draw_activations(decibels: Float64, seconds: float, floor: float, alt: str) -> Picture:
@@ -135,7 +135,7 @@ def draw_activations(decibels: Float64, seconds: float, floor: float, alt: str) 
         axes.set_yticks(_component_ticks(count))
         _colour_bar(figure, _WEIGHT_MAP, floor)
 
-    return _picture(draw, alt)
+    return draw_picture(draw, alt)
 
 
 def draw_divergence(curve: Sequence[tuple[float, float]], alt: str) -> Picture:
@@ -162,10 +162,11 @@ def draw_divergence(curve: Sequence[tuple[float, float]], alt: str) -> Picture:
         axes.set_xlabel("iteration")
         axes.set_ylabel("divergence")
 
-    return _picture(draw, alt)
+    return draw_picture(draw, alt)
 
 
-def _picture(draw: Callable[[Figure], None], alt: str) -> Picture:
+def draw_picture(draw: Callable[[Figure], None], alt: str) -> Picture:
+    """Return what a function draws on a figure, in the page's colours; ``alt``: the text that stands for it."""
     return Picture(_data_uri(_svg(draw)), alt)
 
 

@@ -92,12 +92,13 @@ def _content(run: Run, max_items: int) -> dict[str, Any]:
     seconds = seconds_for(shown)
     rows = run.rows_of()
     lines = tables.item_lines(run, metrics, anchors)
-    summary = tables.summary(run.summary, metrics)
+    summary = tables.summary(run.summary, metrics, run.bounds)
     return {
         "run": run,
         "version": _version(),
         "tiles": _tiles(run, summary),
         "summary": summary,
+        "has_bounds": bool(run.bounds),
         "metrics": metrics,
         "failure_pages": list(tables.pages(run.failures)),
         "lines": lines,

@@ -23,7 +23,10 @@ _MEANINGS = {
     "sir": "signal-to-interference ratio (BSS Eval): how much of the other sources is left",
     "sar": "signal-to-artefacts ratio (BSS Eval): how little the separation itself has damaged",
     "stoi": "short-time objective intelligibility, from 0 to 1",
+    "divergence": "mean divergence of a mixture's points from what its dictionaries make of them, at unit energy",
 }
+# Of what no metric computes, but the separation itself.
+_LOWER = ("divergence",)
 
 
 @dataclass(frozen=True)
@@ -81,17 +84,20 @@ class SummaryLine:
     quartiles: str
     improvement: str
     change: str
+    interval: str
+    bound: str
 
 
 def columns(summary: Sequence[Mapping[str, Any]]) -> list[Column]:
     """Return the metrics that a summary has, in the order of their first row."""
     names = [str(entry["metric"]) for entry in summary]
     # The last entries, over all sources, have each once.
-    return [_column(name) for name in names[len(names) - len(set(names)) :]]
+    return [column(name) for name in names[len(names) - len(set(names)) :]]
 
 
-def _column(name: str) -> Column:
-    unit, higher = "", True
+def column(name: str) -> Column:
+    """Return how a metric is shown, whether or not what computes it is installed."""
+    unit, higher = "", name not in _LOWER
     try:
         from inmf_flow.registry import metrics
 
@@ -103,17 +109,19 @@ def _column(name: str) -> Column:
 
 
 def summary(
-    entries: Sequence[Mapping[str, Any]], metrics: Sequence[Column]
+    entries: Sequence[Mapping[str, Any]], metrics: Sequence[Column], bounds: Sequence[Mapping[str, Any]] = ()
 ) -> list[tuple[str | None, list[SummaryLine]]]:
     """Return each source's lines, a line for each metric; those over all sources come last, under None, if several."""
     groups: dict[str | None, list[SummaryLine]] = {}
     by_name = {metric.name: metric for metric in metrics}
     # The last entries, one for each metric, are those over all sources: a source may itself be called "all".
     overall = len(entries) - len(by_name)
+    above = _bounds(bounds)
     for number, entry in enumerate(entries):
         metric = by_name[str(entry["metric"])]
         improvement = _value(entry.get("mean_improvement"))
         quartiles = [_format(entry.get(key)) for key in ("q25", "q75")]
+        interval = [_format(entry.get(key)) for key in ("mean_low", "mean_high")]
         line = SummaryLine(
             metric=metric,
             count=int(_value(entry.get("n")) or 0),
@@ -122,11 +130,22 @@ def summary(
             quartiles=NOTHING if NOTHING in quartiles else " to ".join(quartiles),
             improvement=_signed(improvement),
             change=_change(improvement),
+            interval=NOTHING if NOTHING in interval else " to ".join(interval),
+            bound=", ".join(above.get((str(entry["source"]), metric.name), ())),
         )
         groups.setdefault(str(entry["source"]) if number < overall else None, []).append(line)
     if len(groups) == 2:
         del groups[None]
     return list(groups.items())
+
+
+def _bounds(entries: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[str]]:
+    """Return the mean of each upper bound with its name, by source and metric."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for entry in entries:
+        key = str(entry["source"]), str(entry["metric"])
+        found.setdefault(key, []).append(f"{_format(entry.get('mean'))} ({entry['oracle']})")
+    return found
 
 
 def item_lines(run: Run, metrics: Sequence[Column], anchors: dict[str, str]) -> list[ItemLine]:
@@ -152,7 +171,8 @@ def source_lines(rows: Iterable[MetricRow], metrics: Sequence[Column], names: It
     """Return an item's metrics, a line for each source; sources without a metric come after those with one."""
     table: dict[str, dict[str, MetricRow]] = {}
     for row in rows:
-        table.setdefault(row.source, {})[row.metric] = row
+        if not row.oracle:
+            table.setdefault(row.source, {})[row.metric] = row
     for name in names:
         table.setdefault(name, {})
     return [SourceLine(name, tuple(_cell(found.get(m.name), m) for m in metrics)) for name, found in table.items()]

@@ -5,8 +5,8 @@ from inmf_flow.separation.dictionary import Dictionary
 from inmf_flow.separation.files import SeparatedFile, separate_file
 from inmf_flow.separation.groups import group_components
 from inmf_flow.separation.masks import Mask, parse_mask, source_gains
-from inmf_flow.separation.oracle import ORACLE_MASKS, oracle_estimates
 from inmf_flow.separation.missing import extend_bandwidth, inpaint
+from inmf_flow.separation.oracle import ORACLE_MASKS, oracle_estimates
 from inmf_flow.separation.supervised import MemberTransforms, separate, separate_blocks
 from inmf_flow.separation.unknown import learn_unknown
 

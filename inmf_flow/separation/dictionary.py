@@ -56,7 +56,10 @@ class Dictionary:
                 )
         #: How loud each source is in each channel, [C, S]; None: channels are fitted one by one.
         self.channel_gains: NDArray[np.float64] | None = None
-        self.members = self._members_of(models, outputs)
+        self.names: list[str]
+        self.max_frequency: float
+        self.context: float
+        self.members: list[Dictionary] = self._members_of(models, outputs)
         if self.members:
             # What holds for all of them; each is used by itself.
             self.names = self.members[0].names

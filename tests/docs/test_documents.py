@@ -66,7 +66,7 @@ def test_every_key_of_a_pipeline_is_in_a_table() -> None:
     top, *sections = re.split(r"^### ", text, flags=re.MULTILINE)
     by_heading = {section.split("\n", 1)[0].strip(): section for section in sections}
     assert not _missing(schema, top)
-    headings = {"Source": "sources"}
+    headings = {"Source": "sources", "Member": "ensemble"}
     for name, definition in schema["$defs"].items():
         if "properties" in definition:
             section = by_heading[headings.get(name, name.lower())]

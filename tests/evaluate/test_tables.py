@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inmf_flow.errors import ArgumentError
-from inmf_flow.evaluate import MetricRow, read_metrics_csv, summarize, write_metrics_csv
+from inmf_flow.evaluate import (
+    MetricRow,
+    read_metrics,
+    read_metrics_csv,
+    summarize,
+    summarize_oracles,
+    write_metrics,
+    write_metrics_csv,
+)
 
 NAN = float("nan")
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
@@ -33,11 +41,12 @@ def test_the_file_is_plain_csv_with_empty_cells_for_nan(tmp_path):
     path = tmp_path / "deep" / "metrics.csv"
     rows = [
         MetricRow("a, b", "x", "si_sdr", 1.5, NAN, NAN),
-        MetricRow("caf\udce9", "x", "sdr", np.float64(2), 1.0, 1.0),
+        MetricRow("caf\udce9", "x", "sdr", np.float64(2), 1.0, 1.0, "ratio"),
     ]
     write_metrics_csv(path, rows)
     assert path.read_bytes() == (
-        b'item,source,metric,value,baseline,improvement\n"a, b",x,si_sdr,1.5,,\ncaf\xe9,x,sdr,2.0,1.0,1.0\n'
+        b"item,source,metric,value,baseline,improvement,oracle,estimate\n"
+        b'"a, b",x,si_sdr,1.5,,,,\ncaf\xe9,x,sdr,2.0,1.0,1.0,ratio,\n'
     )
     assert read_metrics_csv(path)[1] == rows[1]
     assert [p.name for p in path.parent.iterdir()] == ["metrics.csv"]
@@ -86,10 +95,11 @@ def test_summaries_are_by_source_and_over_all():
         ("all", "si_sdr"),
         ("all", "stoi"),
     ]
-    assert found["a", "si_sdr"] == {
+    assert {key: value for key, value in found["a", "si_sdr"].items() if not key.endswith(("low", "high"))} == {
         "source": "a",
         "metric": "si_sdr",
         "n": 2,
+        "items": 2,
         "mean": 2.5,
         "median": 2.5,
         "q25": 1.75,
@@ -107,3 +117,47 @@ def test_no_rows_have_no_summary_and_infinite_scores_no_warning():
     assert summarize([]) == []
     rows = [MetricRow(str(i), "a", "x", v, NAN, v) for i, v in enumerate([math.inf, 1.0, -math.inf])]
     assert summarize(rows)[0]["n"] == 3
+
+
+def test_parquet_has_the_same_columns_and_rows(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow.parquet")
+    rows = [
+        MetricRow("one", "a", "sdr", 1.5, NAN, NAN, "", "b"),
+        MetricRow("one", "a", "sdr", math.inf, 1.0, math.inf, "ratio"),
+    ]
+    for name in ("m.parquet", "m.csv"):
+        write_metrics(tmp_path / name, iter(rows))
+        back = read_metrics(tmp_path / name)
+        assert len(back) == 2
+        assert all(same(one, other) for one, other in zip(back, rows, strict=True))
+        assert [(row.oracle, row.estimate) for row in back] == [("", "b"), ("ratio", "")]
+    table = pyarrow.read_table(tmp_path / "m.parquet")
+    head = (tmp_path / "m.csv").read_text().splitlines()[0]
+    assert ",".join(table.column_names) == head
+    assert table.column("baseline").null_count == 1
+    (tmp_path / "bad.parquet").write_text("no parquet")
+    with pytest.raises(ArgumentError, match="not a table of metrics"):
+        read_metrics(tmp_path / "bad.parquet")
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(ArgumentError, match=r"pip install 'inmf-flow\[parquet\]'"):
+        write_metrics(tmp_path / "m.parquet", [])
+    with pytest.raises(ArgumentError, match=r"no such form of table; got \.xlsx"):
+        write_metrics(tmp_path / "m.xlsx", [])
+
+
+def test_tables_of_earlier_versions_are_read(tmp_path):
+    (tmp_path / "m.csv").write_text("item,source,metric,value,baseline,improvement\none,a,sdr,3,1,2\n")
+    assert read_metrics_csv(tmp_path / "m.csv") == [MetricRow("one", "a", "sdr", 3.0, 1.0, 2.0)]
+
+
+def test_upper_bounds_are_summarised_apart():
+    rows = [MetricRow(str(i), "a", "sdr", v, 0.0, v, o) for i in range(3) for o, v in (("", 1.0), ("ratio", 9.0))]
+    assert [entry["mean"] for entry in summarize(rows)] == [1.0, 1.0]
+    bounds = summarize_oracles(rows)
+    assert [(entry["oracle"], entry["source"], entry["mean"]) for entry in bounds] == [
+        ("ratio", "a", 9.0),
+        ("ratio", "all", 9.0),
+    ]

@@ -108,7 +108,7 @@ def test_points_and_models_can_be_used_from_python(run: Any) -> None:
 def test_metrics_have_a_row_for_every_estimate(run: Any) -> None:
     with (run.output / "metrics.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["item", "source", "metric", "value", "baseline", "improvement"]
+    assert list(rows[0]) == ["item", "source", "metric", "value", "baseline", "improvement", "oracle", "estimate"]
     assert {(r["item"], r["source"], r["metric"]) for r in rows} == {
         (item, source, "si_sdr") for item in MIXTURES for source in ("male", "female")
     }

@@ -15,6 +15,7 @@ from inmf_flow.pipeline.config.models import (
 from inmf_flow.pipeline.config.problems import PipelineFileError, Problem
 from inmf_flow.pipeline.config.schema import pipeline_schema
 from inmf_flow.pipeline.config.validate import load_pipeline, pipeline_from_mapping
+from inmf_flow.pipeline.config.variants import Variant
 
 __all__ = [
     "Choice",
@@ -30,6 +31,7 @@ __all__ = [
     "Segments",
     "Separate",
     "Source",
+    "Variant",
     "load_pipeline",
     "pipeline_from_mapping",
     "pipeline_schema",

@@ -34,8 +34,12 @@ def check_sources(data: Mapping[str, Any], base: FilePath) -> list[Finding]:
             continue
         path: Path = ("sources", name)
         audio, model = source.get("audio"), source.get("model")
-        if audio is None and model is None:
-            what = f"{dotted(path)} has neither 'audio' nor 'model', expected one of them"
+        if source.get("learn") is not None:
+            if audio is not None or model is not None:
+                what = f"{dotted(path)} is learned on the mixtures, expected neither 'audio' nor 'model'"
+                found.append(Finding((*path, "learn"), what, at_key=True))
+        elif audio is None and model is None:
+            what = f"{dotted(path)} has neither 'audio' nor 'model', expected one of them (or 'learn: mixture')"
             found.append(Finding(path, what, at_key=True))
         elif audio is not None and model is not None:
             what = f"{dotted(path)} has 'audio' and 'model', expected only one of them"
@@ -132,6 +136,8 @@ def check_names(data: Mapping[str, Any], transforms: Mapping[str, Choice]) -> li
         found.append(Finding(("evaluate",), f"{what}: leave one of the two out", at_key=True))
     found += _check_fields(fit)
     found += _check_learn(fit)
+    found += _check_members(data, known, transforms)
+    found += _check_modes(data)
     beta_loss = _listed(fit.get("beta_loss"), ("fit", "beta_loss"))
     metrics = _listed(_mapping(data, "evaluate").get("metrics"), ("evaluate", "metrics"))
     for table, names in ((registry.divergences, beta_loss), (registry.metrics, metrics)):
@@ -156,7 +162,8 @@ def _check_learn(fit: Mapping[str, Any]) -> list[Finding]:
     learn = fit.get("learn")
     if learn not in ("passes", "online"):
         return []
-    refused = {"optimizer": ("warm", "rprop"), "n_init": tuple(range(2, 1001))}
+    refused: dict[str, tuple[Any, ...]] = {"optimizer": ("warm", "rprop"), "n_init": tuple(range(2, 1001))}
+    refused["context"] = ()
     if learn == "online":
         refused |= dict.fromkeys(("sparsity", "smoothness", "decorrelation"), ())
     found = []
@@ -172,6 +179,50 @@ def _check_learn(fit: Mapping[str, Any]) -> list[Finding]:
     if field not in ("hat", "matrix"):
         what = f"fit.learn is {spell(learn)}, which fits the fields hat and matrix, got {spell(field)}"
         found.append(Finding(("fit", "field"), what))
+    return found
+
+
+def _check_members(data: Mapping[str, Any], known: list[str], transforms: Mapping[str, Choice]) -> list[Finding]:
+    """Check the transforms that members of an ensemble name, and that they can be fitted one by one."""
+    found = []
+    for name, member in _mapping(data, "ensemble").items():
+        if not isinstance(member, Mapping):
+            continue
+        for path, chosen in _listed(member.get("analyze"), ("ensemble", name, "analyze")):
+            if known and chosen not in known:
+                found.append(Finding(path, _no_such_transform(chosen, known)))
+        for path, chosen in _listed(member.get("synthesize"), ("ensemble", name, "synthesize")):
+            if known and chosen not in known:
+                found.append(Finding(path, _no_such_transform(chosen, known)))
+            else:
+                found += _check_inverse(path, chosen, transforms)
+    learn = _mapping(data, "fit").get("learn")
+    if _mapping(data, "ensemble") and learn in ("passes", "online"):
+        what = f"fit.learn is {spell(learn)}, which learns one model a source, got an ensemble"
+        found.append(Finding(("ensemble",), what, at_key=True))
+    return found
+
+
+def _check_modes(data: Mapping[str, Any]) -> list[Finding]:
+    """Check what goes with sources that are learned on the mixtures, and with groups of their components."""
+    sources = {name: source for name, source in _mapping(data, "sources").items() if isinstance(source, Mapping)}
+    learned = [name for name, source in sources.items() if source.get("learn") is not None]
+    separate = _mapping(data, "separate")
+    found = []
+    if learned and _mapping(data, "ensemble"):
+        what = "an ensemble has no members for what is learned on the mixtures, got " + ", ".join(learned)
+        found.append(Finding(("ensemble",), what, at_key=True))
+    if len(learned) > 1 and len(learned) == len(sources):
+        what = "nothing tells several sources apart that are all learned on the mixtures: learn one, and group it"
+        found.append(Finding(("sources", learned[1], "learn"), f"{what} (separate.group)", at_key=True))
+    if separate.get("group") is not None:
+        if len(sources) != 1 or not learned:
+            got = ", ".join(sources) or "none"
+            what = f"separate.group needs one source that is learned on the mixtures, got {got}"
+            found.append(Finding(("separate", "group"), what, at_key=True))
+        if separate.get("outputs") == "components":
+            what = "separate.outputs is 'components', which leaves nothing to group"
+            found.append(Finding(("separate", "group"), what, at_key=True))
     return found
 
 

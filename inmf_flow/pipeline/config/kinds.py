@@ -199,14 +199,14 @@ def _scheduler(value: str) -> str:
 
 
 def _references(value: str) -> str:
-    expected = "a path with {source} in it, and {item} where there are several mixtures"
+    expected = "a path with {source} in it, and {item} or {folder} where there are several mixtures"
     try:
         parts = list(string.Formatter().parse(_text(value)))
     except ValueError:
         fail(expected)
     fields = [name for _, name, _, _ in parts if name is not None]
     bare = all(not specification and not conversion for _, _, specification, conversion in parts)
-    if "source" not in fields or not set(fields) <= {"source", "item"} or not bare:
+    if "source" not in fields or not set(fields) <= {"source", "item", "folder", "file"} or not bare:
         fail(expected)
     return value
 

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, Strict, model_validator
 
 from inmf_flow.pipeline.config.kinds import (
     MAX_TRANSFORMS,
@@ -31,6 +31,7 @@ from inmf_flow.pipeline.config.kinds import (
     TransformChoice,
     Whole,
 )
+from inmf_flow.pipeline.config.variants import Variant, compare_fault
 from inmf_flow.remote import as_path, is_remote
 
 Amounts = dict[Text, Annotated[Real, Field(gt=0)]]
@@ -79,6 +80,10 @@ class Source(Section):
     )
     model: FilePath | None = Field(
         default=None, description="A fitted model (.safetensors) to use instead of learning from audio."
+    )
+    learn: Literal["mixture"] | None = Field(
+        default=None,
+        description="mixture: there is neither audio nor model; the source is learned on each mixture, beside others.",
     )
 
 
@@ -148,12 +153,46 @@ class Fit(Section):
     n_init: Annotated[Whole, Field(ge=1, le=1000)] = Field(
         default=1, description="Number of starts; the fit with the least divergence is kept."
     )
+    context: Real = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Seconds over which templates move: 0 for templates of hertz alone. Fields hat and matrix, learned "
+        "jointly.",
+    )
     relaxation: Real = Field(
         default=1.9, ge=1, le=2, description="Extrapolation of multiplicative updates; 1: plain ones."
     )
     sparsity: Real = Field(default=0.0, ge=0, description="Weight of the L1 norm of activations.")
     smoothness: Real = Field(default=0.0, ge=0, description="Weight of the activations' squared changes over time.")
     decorrelation: Real = Field(default=0.0, ge=0, description="Weight of the overlap of different templates.")
+
+
+class Group(Section):
+    """How the components of a source that is learned on the mixture become sources."""
+
+    by: Literal["templates", "activations", "harmonic-percussive"] = Field(
+        default="templates",
+        description="templates: by their spectral envelopes; activations: by when they sound; harmonic-percussive: "
+        "steady lines against short bursts.",
+    )
+    into: Annotated[Whole, Field(ge=1, le=256)] = Field(
+        default=2, description="Number of groups by templates or activations: group-1 and so on, loudest first."
+    )
+    assign: dict[Name, tuple[Annotated[Whole, Field(ge=1)], ...]] | None = Field(
+        default=None,
+        description="Numbers of each source's components instead, as in the names of `outputs: components`: "
+        "{drums: [1, 4]}; all others are the source rest.",
+    )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the groups are called."""
+        if self.assign is not None:
+            return (*self.assign, *(() if "rest" in self.assign else ("rest",)))
+        if self.by == "harmonic-percussive":
+            return "harmonic", "percussive"
+        return tuple(f"group-{number}" for number in range(1, self.into + 1))
 
 
 class Separate(Section):
@@ -175,6 +214,19 @@ class Separate(Section):
     max_iter: Annotated[Whole, Field(ge=1)] | None = Field(
         default=None, description="Updates of a mixture's activations; null: what `quality` says."
     )
+    refine: Annotated[Real, Field(gt=0, lt=100)] | None = Field(
+        default=None,
+        description="Exponent of a second mask, of the estimates' own magnitudes, such as 1.3; null: there is none.",
+    )
+    channels: Literal["each", "shared"] = Field(
+        default="each",
+        description="each: channels are fitted one by one; shared: with common activations and a gain of each source "
+        "in each.",
+    )
+    group: Group | None = Field(
+        default=None,
+        description="How components of the one source that is learned on the mixture are grouped; null: they are not.",
+    )
     quality: Literal["fast", "default"] = Field(
         default="default", description="How many updates a mixture gets where max_iter is null: default 100, fast 30."
     )
@@ -185,13 +237,53 @@ class Separate(Section):
         return self.max_iter or _UPDATES[self.quality]
 
 
+class Member(Section):
+    """One model of every source, beside the others of an ensemble; null: as in `fit`, `separate` and `sources`."""
+
+    analyze: Names | None = Field(default=None, description="Names of the transforms whose points it is fitted to.")
+    synthesize: Names | None = Field(default=None, description="Name of the transform that it separates through.")
+    components: Annotated[Whole, Field(ge=1, le=4096)] | None = Field(default=None, description="Number of templates.")
+    power: Annotated[Real, Field(gt=0, le=4)] | None = Field(default=None, description="Exponent put on magnitudes.")
+    context: Annotated[Real, Field(ge=0, le=1)] | None = Field(
+        default=None, description="Seconds over which templates move."
+    )
+    random_state: Annotated[Whole, Field(ge=0, le=2**32 - 1)] | None = Field(default=None, description="Seed.")
+
+
 class Evaluate(Section):
     """How separated audio is scored."""
 
-    references: References = Field(
-        description="Path of the true sources, with {source} and {item} (the mixture's name) in it."
+    references: References | None = Field(
+        description="Path of the true sources, with {source} in it, and {item} (the mixture's name) or {folder} (its "
+        "folder); null: there are none."
     )
     metrics: Names = Field(default=("si_sdr",), description="Names of the metrics to compute.")
+    permute: bool = Field(
+        default=False,
+        description="References get those estimates that make the mean of the first metric best, whatever their names.",
+    )
+    window: Annotated[Real, Field(gt=0, le=3600)] | None = Field(
+        default=None,
+        description="Seconds of windows that are scored by themselves, an item's score being their median; null: "
+        "items of up to 10 minutes whole, longer ones in windows of 30.",
+    )
+    oracle: tuple[Literal["ratio", "binary", "power"], ...] = Field(
+        default=(), description="Masks that know the references, scored as upper bounds: ratio, binary, power."
+    )
+    format: Literal["csv", "parquet"] = Field(
+        default="csv", description="parquet: metrics.parquet is written beside metrics.csv; it needs pyarrow."
+    )
+    divergence: Annotated[bool, Strict()] = Field(
+        default=False,
+        description="Whether to compute the mean divergence of a mixture's points from what its dictionaries make of "
+        "them, at unit energy; it needs no references.",
+    )
+
+    @model_validator(mode="after")
+    def _has_something_to_score(self) -> Evaluate:
+        if self.references is None and not self.divergence:
+            raise ValueError("'references' is null, which leaves nothing to score unless 'divergence' is true")
+        return self
 
 
 class Report(Section):
@@ -274,6 +366,11 @@ class Pipeline(Section):
     separate: Annotated[Separate, BeforeValidator(_empty_if_null)] = Field(
         default=Separate(), description="How mixtures are separated."
     )
+    ensemble: Annotated[dict[Name, Member], Field(min_length=1, max_length=64)] | None = Field(
+        default=None,
+        description="Models of each source that differ in window, power, context, components or seed, whose estimates "
+        "are averaged: {short: {analyze: fine}, long: {...}}; null: one model a source.",
+    )
     evaluate: Evaluate | None = Field(default=None, description="How separated audio is scored; null: it is not.")
     report: Annotated[Report, BeforeValidator(_empty_if_null)] = Field(
         default=Report(), description="What the report page shows."
@@ -290,8 +387,25 @@ class Pipeline(Section):
         description="any: a failed item makes the run fail (exit 1); never: it is only recorded.",
     )
     output: FilePath | None = Field(default=None, description="Folder of the run; null: runs/NAME.")
+    compare: Annotated[dict[Name, dict[Name, dict[str, Any] | None]], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Variants of this pipeline to run side by side: {axis: {label: {section: {key: value}}}}.",
+    )
 
     _base: Path = PrivateAttr(default=Path("."))
+    _variants: tuple[Variant, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="after")
+    def _has_axes_that_can_be_crossed(self) -> Pipeline:
+        fault = compare_fault(self.compare) if self.compare is not None else None
+        if fault is not None:
+            raise ValueError(f"'compare': {fault}")
+        return self
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """The pipelines that ``compare`` makes of this one; none without it."""
+        return self._variants
 
     @property
     def base(self) -> Path:
@@ -301,12 +415,33 @@ class Pipeline(Section):
     @property
     def analyzed(self) -> tuple[str, ...]:
         """Names of the transforms whose points are fitted."""
-        return self.fit.analyze or tuple(self.transforms)
+        common = self.fit.analyze or tuple(self.transforms)
+        if self.ensemble is None:
+            return common
+        return tuple(dict.fromkeys(name for member in self.ensemble.values() for name in member.analyze or common))
 
     @property
     def synthesized(self) -> tuple[str, ...]:
         """Names of the transforms that make audio again."""
-        return self.separate.synthesize or (next(iter(self.transforms)),)
+        common = self.separate.synthesize or (next(iter(self.transforms)),)
+        if self.ensemble is None:
+            return common
+        return tuple(dict.fromkeys(name for member in self.ensemble.values() for name in member.synthesize or common))
+
+    @property
+    def stores_points(self) -> bool:
+        """Whether points are kept for the fits; members of an ensemble are fitted to points of their own."""
+        return self.store == "zarr" and self.ensemble is None
+
+    @property
+    def estimated(self) -> tuple[str, ...]:
+        """Names of the sources that there are estimates of."""
+        return self.separate.group.names if self.separate.group is not None else tuple(self.sources)
+
+    @property
+    def unknown(self) -> dict[str, int]:
+        """The number of components of each source that is learned on the mixtures."""
+        return {name: source.components for name, source in self.sources.items() if source.learn is not None}
 
     @property
     def run_folder(self) -> Path:
@@ -331,8 +466,10 @@ class Pipeline(Section):
         data = self.model_dump(mode="json")
         for name, source in self.sources.items():
             keys = ("audio", "components") if source.model is None else ("model",)
+            if source.learn is not None:
+                keys = ("learn", "components")
             data["sources"][name] = {key: data["sources"][name][key] for key in keys}
-        data["fit"]["analyze"] = list(self.analyzed)
-        data["separate"]["synthesize"] = list(self.synthesized)
+        data["fit"]["analyze"] = list(self.fit.analyze or self.transforms)
+        data["separate"]["synthesize"] = list(self.separate.synthesize or [next(iter(self.transforms))])
         data["output"] = self.output or f"runs/{self.name}"
         return data

@@ -15,6 +15,7 @@ from inmf_flow.pipeline.config.loader import MAX_DEPTH, Document, Places, read_d
 from inmf_flow.pipeline.config.models import Pipeline
 from inmf_flow.pipeline.config.overrides import apply_overrides
 from inmf_flow.pipeline.config.problems import Finding, Path, PipelineFileError, Problem, dotted, spell
+from inmf_flow.pipeline.config.variants import Labels, Variant, place_of_change, variants_of
 from inmf_flow.pipeline.config.wording import findings_of
 
 MAX_PROBLEMS = 500
@@ -67,21 +68,47 @@ def pipeline_from_mapping(data: Mapping[str, Any], base: FilePath | str = ".") -
 
 
 def _validated(document: Document, base: FilePath) -> Pipeline:
-    data, places = document.data, document.places
+    places = document.places
+    pipeline, findings = _checked(document.data, places.texts, base)
+    variants: list[Variant] = []
+    if pipeline is not None and pipeline.compare is not None:
+        for labels, varied in variants_of(document.data):
+            made, wrong = _checked(varied, {}, base)
+            findings += [_in_variant(finding, pipeline.compare, labels) for finding in wrong]
+            if made is not None:
+                variants.append(Variant(labels, made))
+    problems = document.problems + [places.problem(finding) for finding in findings]
+    if problems or pipeline is None:
+        raise PipelineFileError(_in_reading_order(problems))
+    pipeline._variants = tuple(variants)
+    return pipeline
+
+
+def _checked(
+    data: Mapping[str, Any], texts: Mapping[Path, str], base: FilePath
+) -> tuple[Pipeline | None, list[Finding]]:
+    """Return the pipeline that data describe, or what is wrong with them."""
     findings: list[Finding] = []
     pipeline: Pipeline | None = None
     try:
         pipeline = Pipeline.model_validate(data)
     except ValidationError as error:
-        findings += findings_of(error, Pipeline, data, texts=places.texts)
-    wrong_transforms, transforms = check_transforms(data, places.texts)
+        findings += findings_of(error, Pipeline, data, texts=texts)
+    wrong_transforms, transforms = check_transforms(data, texts)
     findings += wrong_transforms + check_names(data, transforms) + check_sources(data, base)
-    problems = document.problems + [places.problem(finding) for finding in findings]
-    if problems or pipeline is None:
-        raise PipelineFileError(_in_reading_order(problems))
+    if findings or pipeline is None:
+        return None, findings
     pipeline = pipeline.model_copy(update={"transforms": transforms})
     pipeline._base = base
-    return pipeline
+    return pipeline, []
+
+
+def _in_variant(finding: Finding, axes: Mapping[str, Mapping[str, Any]], labels: Labels) -> Finding:
+    """Return a finding of a variant as one of the file."""
+    path = place_of_change(axes, labels, finding.path)
+    said = ", ".join(f"{axis} {label}" for axis, label in labels.items())
+    at_key = finding.at_key and path is not None and len(path) == 3 + len(finding.path)
+    return Finding(path or ("compare",), f"compare ({said}): {finding.what}", at_key)
 
 
 def _in_reading_order(problems: list[Problem]) -> list[Problem]:

@@ -14,6 +14,7 @@ from inmf_flow.pipeline.config.loader import parse_text
 
 _TYPES: dict[str, Any] = {
     "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "null": type(None),
+    "boolean": bool,
 }  # fmt: skip
 
 
@@ -21,8 +22,10 @@ def accepts(schema: dict[str, Any], value: Any, root: dict[str, Any]) -> bool:
     """Judge a value by the keywords that our schemas use."""
     if "$ref" in schema:
         return accepts(root["$defs"][schema["$ref"].rpartition("/")[2]], value, root)
-    if "type" in schema and (not isinstance(value, _TYPES[schema["type"]]) or isinstance(value, bool)):
-        return False
+    if "type" in schema:
+        is_boolean = isinstance(value, bool)
+        if not isinstance(value, _TYPES[schema["type"]]) or is_boolean != (schema["type"] == "boolean"):
+            return False
     judged = [
         "enum" not in schema or value in schema["enum"],
         "anyOf" not in schema or any(accepts(each, value, root) for each in schema["anyOf"]),
