@@ -27,7 +27,7 @@ class FrameScores:
     precision, recall, f1
         By class; NaN where a class neither is nor was decided.
     confusion
-        Frames by true class (rows) and decided class, [C][C]; empty where classes may overlap. Frames in which none was
+        Frames by true class (rows) and decided class, [C, C]; empty where classes may overlap. Frames in which none was
         decided are in no column.
     """
 

@@ -163,6 +163,7 @@ class Dictionary:
         gains
             For each source and each part one array per block, of the shape of the block's magnitudes.
         """
+        mask = mask.resolved(self.beta_loss)
         if self.channel_gains is not None and len(self.channel_gains) == parts[0].channels:
             return self._shared_gains(parts, mask, max_iter)
         channels = []

@@ -63,10 +63,31 @@ def test_sources_share_alike_where_all_models_are_silent(mask: Mask, equal: floa
     assert np.allclose(np.stack(source_gains(models, 0.5, mask)), equal)
 
 
+@given(models=_MODELS, power=_POWERS)
+def test_a_binary_mask_gives_each_point_to_one_source(models: NDArray[np.float32], power: float) -> None:
+    gains = np.stack(source_gains(list(models), power, Mask(binary=True)))
+    sounding = models.max(0) > 0
+    assert np.allclose(gains.sum(0), 1, atol=1e-6)
+    assert set(np.unique(gains[:, sounding])) <= {0.0, 1.0}
+    winner = gains.argmax(0)
+    assert (np.take_along_axis(models, winner[None], 0)[0] == models.max(0))[sounding].all()
+
+
+@pytest.mark.parametrize(
+    ("beta_loss", "exponent"),
+    [("itakura-saito", 2), ("kullback-leibler", 1), ("frobenius", 1), (0.5, 1.5), (-1, 2), (3, 1)],
+)
+def test_the_mask_of_a_divergence_has_the_exponent_of_its_statistics(beta_loss: str | float, exponent: float) -> None:
+    assert Mask(divergence=True).resolved(beta_loss) == Mask(wiener=exponent)
+    assert Mask(wiener=3).resolved(beta_loss) == Mask(wiener=3)
+
+
 def test_masks_are_read_as_yaml_gives_them() -> None:
     assert parse_mask(None) == parse_mask("default") == Mask(wiener=1, paper=False)
     assert parse_mask("paper") == Mask(paper=True)
     assert parse_mask({"wiener": 2}) == Mask(wiener=2)
+    assert parse_mask("binary") == Mask(binary=True)
+    assert parse_mask("divergence") == Mask(divergence=True)
     assert parse_mask(Mask(3)) == Mask(3)
 
 

@@ -33,7 +33,7 @@ from inmf_flow.names import NAME_RULE, is_name
 from inmf_flow.pipeline.config.problems import nearest, one_of, spell
 from inmf_flow.registry import parse_spec
 
-MASKS = ("default", "paper")
+MASKS = ("default", "paper", "binary", "divergence")
 # What separation takes: powers beyond it leave single precision.
 _MAX_EXPONENT = 100
 

@@ -209,7 +209,8 @@ class Separate(Section):
     )
     mask: Mask = Field(
         default="default",
-        description="default: estimates add up to the mixture; paper: the published mask; {wiener: e}.",
+        description="default: estimates add up to the mixture; paper: the published mask; binary: the loudest takes "
+        "all; divergence: the exponent that the divergence suggests; {wiener: e}.",
     )
     max_iter: Annotated[Whole, Field(ge=1)] | None = Field(
         default=None, description="Updates of a mixture's activations; null: what `quality` says."
