@@ -9,7 +9,7 @@ from typing import Any
 from inmf_flow.pipeline.ledger import Entry, Ledger
 from inmf_flow.pipeline.prepare import remove_leftovers
 from inmf_flow.pipeline.stages import Batch, StagePlan
-from inmf_flow.pipeline.tasks import Receipt, Task
+from inmf_flow.pipeline.task import Receipt, Task
 from inmf_flow.pipeline.tidy import part_name, remove_outputs
 
 

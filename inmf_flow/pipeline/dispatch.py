@@ -15,7 +15,8 @@ from typing import Any
 
 from inmf_flow.errors import ClusterError, ModelFileError
 from inmf_flow.pipeline.ledger import Entry
-from inmf_flow.pipeline.tasks import Receipt, Task, run_task
+from inmf_flow.pipeline.task import Receipt, Task
+from inmf_flow.pipeline.tasks import run_task
 from inmf_flow.pipeline.versions import Software, check_here
 from inmf_flow.pipeline.workers import LOOK_SECONDS, Workers, scheduler_lost
 

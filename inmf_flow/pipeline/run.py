@@ -28,7 +28,7 @@ from inmf_flow.pipeline.settings import stage_settings
 from inmf_flow.pipeline.shared import SharedFit, learns_in_passes, remove_passes
 from inmf_flow.pipeline.summary import Summary
 from inmf_flow.pipeline.takeover import Donors
-from inmf_flow.pipeline.tasks import Task
+from inmf_flow.pipeline.task import Task
 from inmf_flow.pipeline.tidy import remove_outputs, tidy_store
 from inmf_flow.plugins import call_lifecycle
 from inmf_flow.remote import as_path

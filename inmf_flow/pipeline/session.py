@@ -12,7 +12,7 @@ from inmf_flow.pipeline.cluster import Certificates, dashboard_link, open_client
 from inmf_flow.pipeline.config import Pipeline
 from inmf_flow.pipeline.dispatch import TaskQueue, dispatch
 from inmf_flow.pipeline.local import GPU
-from inmf_flow.pipeline.tasks import Receipt, Task
+from inmf_flow.pipeline.task import Receipt, Task
 from inmf_flow.pipeline.versions import check_scheduler, software_here, used_plugins
 from inmf_flow.pipeline.workers import Workers
 

@@ -18,7 +18,7 @@ from inmf_flow.pipeline.ledger import Entry, content_key
 from inmf_flow.pipeline.places import place_of_item
 from inmf_flow.pipeline.plan import Work
 from inmf_flow.pipeline.shared_tasks import PASS, checkpoint, load_sums, result_file
-from inmf_flow.pipeline.tasks import Receipt, Task
+from inmf_flow.pipeline.task import Receipt, Task
 
 if TYPE_CHECKING:
     from inmf_flow.factorize import SharedDictionary

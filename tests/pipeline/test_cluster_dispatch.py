@@ -14,7 +14,7 @@ from inmf_flow.pipeline.workers import Workers
 
 
 def _loads() -> int:
-    from inmf_flow.pipeline.tasks import _dictionary
+    from inmf_flow.pipeline.separate_tasks import _dictionary
 
     return _dictionary.cache_info().misses
 

@@ -73,7 +73,8 @@ class Source(Section):
 
     audio: Recordings | None = Field(
         default=None,
-        description="Recordings of this source alone: a path, folder, glob pattern or manifest, or a list of them.",
+        description="Recordings of this source alone: a path, folder, glob pattern or manifest, or a list; with "
+        "{folder}, {file} or {item} of the mixture in it each mixture has a dictionary of its own.",
     )
     components: Whole = Field(
         default=20, ge=1, le=4096, description="Number of spectral templates to learn from the audio."
