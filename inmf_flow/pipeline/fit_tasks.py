@@ -63,7 +63,7 @@ def _fit_source(
     else:
         options = {**task.settings["fit"], "device": _device(task, notes)}
         components = task.settings["components"][source_of(source)]
-        if task.settings["members"] is None:
+        if task.settings.get("members") is None:
             sets, used = _training_points(source, payload, task, notes, left_out)
             model = INMF(n_components=components, **options).fit(PointSet.end_to_end(sets))
         else:
