@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import soundfile
 
 from inmf_flow.audio import read_audio
 from inmf_flow.factorize import INMF
 
 
+@pytest.mark.full
 def test_steps_from_manifests(inmf: Callable[..., Any], speech: dict[str, Path], tmp_path: Path) -> None:
     # A command has no root to give: what leads out of the manifest's folder is refused.
     (tmp_path / "male.csv").write_text(f"audio\n{os.path.relpath(speech['male_train'], tmp_path)}\n")

@@ -207,7 +207,8 @@ def test_evaluate_scores_a_folder(first_run: Any, inmf: Program, tmp_path: Path)
     done = inmf("evaluate", *folders, "--metric", "si_sdr", "--json", scores)
     assert done.code == 0, done.err
     table = done.out.splitlines()
-    assert table[0].split() == ["source", "metric", "items", "mean", "median", "q25", "q75", "mean", "gain"]
+    header = ("source", "metric", "items", "mean", "95% interval", "median", "q25", "q75", "mean gain", "95% interval")
+    assert table[0].split() == " ".join(header).split()
     assert [line.split()[:3] for line in table[1:]] == [
         [source, "si_sdr", items] for source, items in (("female", "3"), ("male", "3"), ("all", "6"))
     ]

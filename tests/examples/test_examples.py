@@ -39,6 +39,7 @@ def test_principal_functions_and_whole_curves_come_from_five_points_each(tmp_pat
     assert error < 0.2 * of_the_mean
 
 
+@pytest.mark.full
 def test_atoms_are_the_shapes_that_principal_functions_mix(tmp_path: Path) -> None:
     figures = printed("sparse_dictionary.py", tmp_path)
     assert min(figures["likeness of atoms to the shapes"]) > 0.99
@@ -54,6 +55,7 @@ def test_an_image_gets_rid_of_noise_and_gets_hidden_pixels_back(tmp_path: Path) 
     assert figures["rebuilt"][0] > figures["noisy and half hidden, by the mean"][0] + 5
 
 
+@pytest.mark.full
 def test_regions_of_interest_are_where_the_gaze_dwelt(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / "eye_tracking.py"), "--picture", "picture.png"],

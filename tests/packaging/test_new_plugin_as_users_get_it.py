@@ -50,6 +50,7 @@ def test_it_is_listed_and_the_doctor_finds_nothing_wrong(clean: Any) -> None:
     assert checks == [("ok", "load"), ("ok", "config"), ("ok", "analyze"), ("ok", "round trip")]
 
 
+@pytest.mark.full
 def test_its_pipeline_separates_real_voices(clean: Any, speech: dict[str, Path]) -> None:
     folder = clean.folder / "my-transform"
     for name, path in {"mixtures": "mixture", "first": "male_train", "second": "female_train"}.items():

@@ -74,6 +74,7 @@ def test_a_worker_that_joins_gets_work_and_one_that_is_lost_costs_nothing(
     assert told[:2] == ["worker_joined first", "worker_joined second"]
 
 
+@pytest.mark.full
 def test_receipts_that_are_lost_with_their_worker_are_made_again(
     dask_processes: Any, separations: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +103,7 @@ def _loads_of(client: Client, name: str) -> int:
     return sum(client.run(_loads, workers=found).values()) if found else 0
 
 
+@pytest.mark.full
 def test_a_scheduler_that_dies_ends_the_run_with_a_clear_error(dask_processes: Any, separations: Any) -> None:
     address = dask_processes.scheduler()
     scheduler = dask_processes.processes[0]
@@ -119,6 +121,7 @@ def test_a_scheduler_that_dies_ends_the_run_with_a_clear_error(dask_processes: A
         client.close(timeout=1)
 
 
+@pytest.mark.full
 def test_without_any_worker_a_run_ends_after_a_while(
     dask_processes: Any, separations: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

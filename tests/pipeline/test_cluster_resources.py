@@ -56,6 +56,7 @@ def test_only_workers_that_declare_a_resource_get_the_stage(dask_processes: Any,
 
 
 @without_cuda
+@pytest.mark.full
 def test_a_fit_on_a_worker_that_only_says_it_has_a_gpu_is_done_and_noted(fresh: Any, dask_processes: Any) -> None:
     fresh.scheduler = dask_processes.scheduler()
     dask_processes.worker("--resources", "GPU=1")

@@ -137,6 +137,7 @@ def test_a_model_that_was_damaged_is_not_taken_over(compared: tuple[Path, Any], 
     assert (run / "variants/1024/hat/models/001-mix/1.safetensors").read_bytes() == expected
 
 
+@pytest.mark.full
 def test_failures_of_a_variant_are_told_with_its_name(
     tmp_path: Path, speech: dict[str, Path], inmf: Any, scheduler: str
 ) -> None:
@@ -306,6 +307,7 @@ def test_the_pipelines_of_the_experiments_compare_equal_windows(name: str) -> No
         )
 
 
+@pytest.mark.full
 def test_the_small_experiment_runs(tmp_path: Path, audio_dir: Path, scheduler: str) -> None:
     file = Path(__file__).parents[2] / "pipelines/compare.yaml"
     overrides = ["fit.max_iter=30", "separate.max_iter=20", "report.items=0"]

@@ -144,6 +144,7 @@ def test_a_pattern_that_matches_nothing_for_any_mixture_is_an_error_of_the_pipel
         check_corpus(pipeline_from_mapping(set_pipeline(tmp_path / "sets", sources=sources)))
 
 
+@pytest.mark.full
 def test_the_program_says_what_it_would_fit(separated: tuple[Path, Any], tmp_path: Path, inmf: Any) -> None:
     file = tmp_path / "set.yaml"
     file.write_text(yaml.safe_dump(set_pipeline(separated[0] / "sets")))

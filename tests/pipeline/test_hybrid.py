@@ -33,6 +33,7 @@ def level(audio: Any, rate: int, span: tuple[float, float]) -> float:
     return 10 * float(np.log10(np.mean(part**2) + 1e-12))
 
 
+@pytest.mark.full
 def test_each_component_is_one_note(ran: Path) -> None:
     written = sorted(path.name for path in (ran / "run/separated/piano").iterdir())
     assert written == ["note-1.wav", "note-2.wav"]

@@ -180,6 +180,7 @@ def test_a_run_whose_workers_are_killed_finishes(fresh: Any) -> None:
     assert fresh.document()["counts"]["fit"] == {"done": 2, "reused": 0, "failed": 0}
 
 
+@pytest.mark.full
 def test_a_second_driver_is_told_and_does_nothing(fresh: Any, without_pictures: Any) -> None:
     with running(fresh, "--workers", "1") as driver:
         driver.wait_for(lambda lines: len(lines) >= 1)

@@ -161,6 +161,7 @@ def test_segments_are_items_and_together_the_file(long: Any) -> None:
     assert long.results() == kept
 
 
+@pytest.mark.full
 def test_a_changed_line_does_its_own_segment_again(long: Any) -> None:
     early, late = '"item": "early", "stop": 1.3', '"item": "late", "start": 2'
     lines = [f'{{"audio": "long.wav", {which}}}\n' for which in (early, late)]

@@ -70,6 +70,7 @@ def test_an_ensemble_is_fitted_and_averaged_member_by_member(voices: dict[str, A
     assert (again.counts["fit"]["done"], again.counts["separate"]["done"]) == (2, 1)
 
 
+@pytest.mark.full
 def test_a_source_is_learned_on_the_mixture_beside_a_known_one(voices: dict[str, Any], tmp_path: Path) -> None:
     voices["sources"]["male"] = {"learn": "mixture", "components": 6}
     outcome = run(voices, tmp_path / "run")

@@ -121,6 +121,7 @@ def test_models_that_do_not_go_together(fresh: Any, without_pictures: Any) -> No
     assert "inmf: the models were fitted with different values of power; got male: 0.5, female: 1.0" in done.err
 
 
+@pytest.mark.full
 def test_a_model_that_was_given_is_used_as_it_is(fresh: Any, without_pictures: Any) -> None:
     shutil.copy(without_pictures.output / "models/male.safetensors", fresh.folder / "given.safetensors")
     fresh.run("--set", "sources.male={model: given.safetensors}")

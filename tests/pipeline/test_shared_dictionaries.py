@@ -99,6 +99,7 @@ def test_any_number_of_workers_learns_the_same_bits(
     assert model(tmp_path / "run") == model(learned)
 
 
+@pytest.mark.full
 def test_killed_between_passes_it_goes_on_to_the_same_bits(
     recordings: Path, learned: Path, inmf: Callable[..., Any], tmp_path: Path
 ) -> None:

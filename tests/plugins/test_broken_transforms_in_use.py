@@ -150,6 +150,7 @@ report: {items: 0}
 """
 
 
+@pytest.mark.full
 def test_a_run_fails_the_items_on_which_it_breaks_and_does_the_others(
     site: Any, inmf: Callable[..., Any], speech: dict[str, Path], tmp_path: Path
 ) -> None:

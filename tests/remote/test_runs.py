@@ -193,6 +193,7 @@ def test_a_killed_run_goes_on_to_the_bytes_of_an_undisturbed_one(
     assert [name for name in whole if there[name] != whole[name]] == []
 
 
+@pytest.mark.full
 def test_a_second_driver_is_told_and_harms_nothing(
     moto_place: RemotePath, files: Mapping[str, bytes], threads: str
 ) -> None:
