@@ -58,6 +58,8 @@ def draw_violins(
         axes.set_xticks(range(len(places)), places)
         axes.set_xlim(-0.5, len(places) - 0.5)
         axes.set_ylabel(unit)
+        # Small numbers as multiples of a power of ten: their labels would not fit beside the axis.
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4))
         axes.grid(True, axis="y", linewidth=0.5, alpha=0.4)
         axes.legend(
             loc="lower left", bbox_to_anchor=(0, 1), ncols=min(len(colours), 5), frameon=False, borderaxespad=0.2
