@@ -146,6 +146,7 @@ def test_channels_share_activations(voices: dict[str, Any], speech: dict[str, Pa
             {"sources": {"a": {"learn": "mixture"}}, "separate": {"group": {}, "outputs": "components"}},
             "leaves nothing to group",
         ),
+        ({"ensemble": {"a": {}}, "evaluate": {"divergence": True}}, "one dictionary a source"),
         ({"separate": {"refine": 0}}, "separate.refine"),
         ({"fit": {"context": 2}}, "fit.context"),
     ],

@@ -215,6 +215,10 @@ def _check_modes(data: Mapping[str, Any]) -> list[Finding]:
     if len(learned) > 1 and len(learned) == len(sources):
         what = "nothing tells several sources apart that are all learned on the mixtures: learn one, and group it"
         found.append(Finding(("sources", learned[1], "learn"), f"{what} (separate.group)", at_key=True))
+    if _mapping(data, "evaluate").get("divergence") is True and (learned or _mapping(data, "ensemble")):
+        what = "evaluate.divergence is of one dictionary a source that is learned before, got "
+        what += "an ensemble" if _mapping(data, "ensemble") else ", ".join(learned)
+        found.append(Finding(("evaluate", "divergence"), what, at_key=True))
     if separate.get("group") is not None:
         if len(sources) != 1 or not learned:
             got = ", ".join(sources) or "none"
