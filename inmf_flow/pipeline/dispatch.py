@@ -232,6 +232,9 @@ class _Dispatcher:
             else:
                 self._watch(future, sent)
             return None
+        except OSError:
+            # Receipts come by way of the scheduler: it went while one was fetched, which the client has yet to notice.
+            raise scheduler_lost(self._client) from None
         if isinstance(error, ModelFileError):
             raise error
         if _was_killed(error):

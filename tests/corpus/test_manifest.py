@@ -355,6 +355,7 @@ def test_the_error_survives_pickling(write: Write) -> None:
     assert (type(error), str(error), error.problems) == (ManifestError, str(caught.value), caught.value.problems)
 
 
+@pytest.mark.full
 def test_a_hundred_thousand_lines_are_read_in_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "large.jsonl"
     count = 100_000

@@ -48,6 +48,7 @@ def test_atoms_are_the_shapes_that_principal_functions_mix(tmp_path: Path) -> No
     assert 0.5 * truth < found < 1.2 * truth
 
 
+@pytest.mark.full
 def test_an_image_gets_rid_of_noise_and_gets_hidden_pixels_back(tmp_path: Path) -> None:
     figures = printed("image.py", tmp_path)
     assert figures["denoised"][0] > figures["noisy"][0] + 5

@@ -32,6 +32,7 @@ def test_its_wheel_holds_its_package_and_licence(clean: Any) -> None:
     assert "my_transform-0.1.0.dist-info/licenses/LICENSE" in names
 
 
+@pytest.mark.full
 def test_its_own_tests_pass_on_what_is_installed(clean: Any) -> None:
     where = clean.run(clean.python, "-c", "import my_transform; print(my_transform.__file__)").stdout.strip()
     assert Path(where).is_relative_to(clean.python.parents[1])

@@ -46,6 +46,7 @@ def test_a_dictionary_is_loaded_once_a_worker_and_few_tasks_are_in_flight(schedu
     assert most <= 4 * len(after) + 1
 
 
+@pytest.mark.full
 def test_a_worker_that_joins_gets_work_and_one_that_is_lost_costs_nothing(
     dask_processes: Any, separations: Any
 ) -> None:

@@ -36,6 +36,7 @@ def test_a_stage_with_nothing_to_do_asks_for_nothing(project: Any) -> None:
     assert "fit" not in project.done()
 
 
+@pytest.mark.full
 def test_only_workers_that_declare_a_resource_get_the_stage(dask_processes: Any, separations: Any) -> None:
     address = dask_processes.scheduler()
     dask_processes.worker("--name", "plain")
@@ -69,6 +70,7 @@ def test_a_fit_on_a_worker_that_only_says_it_has_a_gpu_is_done_and_noted(fresh: 
 
 @without_cuda
 @pytest.mark.parametrize("gpus", ["all", "1"])
+@pytest.mark.full
 def test_gpus_that_are_not_there_are_a_clear_error(fresh: Any, inmf: Callable[..., Any], gpus: str) -> None:
     done = inmf("run", fresh.file, "--set", f"cluster.gpus={gpus}", cwd=fresh.folder)
     assert done.code == 2
@@ -138,6 +140,7 @@ def test_what_cannot_be_is_said_when_the_file_is_read(
     assert message in done.err
 
 
+@pytest.mark.full
 def test_stages_that_ask_for_different_workers_are_in_flight_at_once(dask_processes: Any, separations: Any) -> None:
     """Each of the slow stage's results brings a task of the other: all workers have something to do."""
     address = dask_processes.scheduler()

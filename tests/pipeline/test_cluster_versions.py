@@ -126,6 +126,7 @@ def test_a_scheduler_of_another_installation_is_named_at_the_start(
     assert "got inmf-flow 0.0.1, distributed 2024.8.0; expected " in line
 
 
+@pytest.mark.full
 def test_a_scheduler_needs_dask_alone(
     fresh: Any, dask_processes: Any, with_versions: Callable[..., dict[str, str]]
 ) -> None:
@@ -158,6 +159,7 @@ def test_a_plugin_that_only_the_driver_has_is_named_with_its_distribution(
     assert "pip install 'inmf-twin==1.0'. 2 of 2 workers cannot be used." in line
 
 
+@pytest.mark.full
 def test_a_worker_that_joins_with_other_software_gets_no_work(
     dask_processes: Any, separations: Any, with_versions: Callable[..., dict[str, str]]
 ) -> None:

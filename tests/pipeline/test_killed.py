@@ -164,6 +164,7 @@ def test_an_interrupted_run_says_so_leaves_nobody_behind_and_goes_on(
     _assert_whole(fresh, without_pictures)
 
 
+@pytest.mark.full
 def test_a_run_whose_workers_are_killed_finishes(fresh: Any) -> None:
     long = ["--set", "fit.max_iter=400", "--set", "fit.tol=0"]
     with running(fresh, *long) as driver:

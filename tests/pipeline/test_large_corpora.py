@@ -143,6 +143,7 @@ def _held(folder: Path, count: int) -> int:
     return held
 
 
+@pytest.mark.full
 def test_a_plan_takes_a_hundred_bytes_an_item_whatever_is_on_record(tmp_path: Path) -> None:
     small, large = _held(tmp_path / "small", 1000), _held(tmp_path / "large", 5000)
     assert (large - small) / 4000 < 120

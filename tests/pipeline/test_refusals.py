@@ -105,6 +105,7 @@ def test_an_output_that_is_closed_to_us(fresh: Any) -> None:
     _one_line(fresh.run("--output", closed / "run", code=2), "cannot be written")
 
 
+@pytest.mark.full
 def test_a_model_file_that_cannot_be_used(fresh: Any, without_pictures: Any) -> None:
     good = (without_pictures.output / "models/male.safetensors").read_bytes()
     header = good.index(b"inmf_flow")
@@ -114,6 +115,7 @@ def test_a_model_file_that_cannot_be_used(fresh: Any, without_pictures: Any) -> 
     assert not (fresh.output / "points.zarr").exists()
 
 
+@pytest.mark.full
 def test_models_that_do_not_go_together(fresh: Any, without_pictures: Any) -> None:
     shutil.copy(without_pictures.output / "models/male.safetensors", fresh.folder / "given.safetensors")
     done = fresh.run("--set", "sources.male={model: given.safetensors}", "--set", "fit.power=1.0", code=2)

@@ -205,6 +205,7 @@ def test_a_second_driver_is_told_and_harms_nothing(
     assert [path.name for path in (moto_place / "run").rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.full
 def test_a_server_that_goes_away_costs_no_result(
     own_server: Any, files: Mapping[str, bytes], threads: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
