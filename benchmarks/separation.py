@@ -1,7 +1,8 @@
 """Measure separation in the paper's protocol, paired example by example: windows, transforms, rates, presets and time.
 
-The sets are those that build_sets.py makes. They are split by speaker and by piece: whatever was chosen was chosen on
-the development examples, and figures are of the others, whose voices and pieces no choice has heard.
+The sets are those that build_sets.py makes. They are split by speaker and by piece: presets, contexts and updates were
+chosen on the development examples, and figures are of the others. The nodes of the default hat field are older: they
+were chosen on four examples of speech (TUNED_ON in scenes.py), in which two of the test's speakers are heard too.
 
     python benchmarks/separation.py                        # everything, half an hour on one core
     python benchmarks/separation.py --case windows --case presets --sets benchmarks/data

@@ -20,8 +20,8 @@ from inmf_flow.remote import as_path
 class Ensemble(INMF):
     """Models of one source that differ in seed, window, power, context or number of components.
 
-    Averaging estimates takes away what one model's local minimum, or one window's blur, has put into them: two members
-    of different windows separate better than either (see docs/separation.md).
+    Averaging estimates takes away some of what one model's local minimum, or one window's blur, has put into them; what
+    that was found to come to is in docs/separation.md.
 
     Parameters
     ----------
