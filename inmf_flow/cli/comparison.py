@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from inmf_flow.cli.summary import print_explanation, print_failures, shown
+from inmf_flow.cli.summary import print_explanation, print_failures, print_whether_new, shown
 
 if TYPE_CHECKING:
     from inmf_flow.pipeline import Comparison, RunOutcome
@@ -28,12 +28,7 @@ def print_comparison_plan(comparison: Comparison, why: bool) -> None:
 
 def print_comparison(outcome: RunOutcome) -> None:
     """Print the table of a comparison, what failed, and where to look."""
-    if outcome.did_nothing:
-        items = sum(stage.reused for stage in outcome.stages.values())
-        if outcome.failures:
-            typer.echo(f"nothing new: {items} results are up to date, {len(outcome.failures)} failed")
-        else:
-            typer.echo(f"nothing to do: all {items} results are up to date")
+    print_whether_new(outcome)
     table = outcome.folder / "comparison.md"
     if table.is_file():
         for line in table.read_text(encoding="utf-8").splitlines()[1:]:

@@ -26,12 +26,7 @@ _MOST_KNOWN = 10_000
 
 def print_outcome(outcome: RunOutcome) -> None:
     """Print what a run made, how good it is, what failed, and where to look."""
-    if outcome.did_nothing:
-        items = sum(stage.reused for stage in outcome.stages.values())
-        if outcome.failures:
-            typer.echo(f"nothing new: {items} results are up to date, {len(outcome.failures)} failed")
-        else:
-            typer.echo(f"nothing to do: all {items} results are up to date")
+    print_whether_new(outcome)
     _print_estimates(outcome)
     print_failures(outcome)
     if outcome.report:
@@ -40,6 +35,16 @@ def print_outcome(outcome: RunOutcome) -> None:
     if not outcome.did_nothing:
         failed = f"; {len(outcome.failures)} failed" if outcome.failures else ""
         typer.echo(f"done in {outcome.seconds:.1f} s: {done}{failed}")
+
+
+def print_whether_new(outcome: RunOutcome) -> None:
+    """Print that a run found everything done, if it did."""
+    if outcome.did_nothing:
+        items = sum(stage.reused for stage in outcome.stages.values())
+        if outcome.failures:
+            typer.echo(f"nothing new: {items} results are up to date, {len(outcome.failures)} failed")
+        else:
+            typer.echo(f"nothing to do: all {items} results are up to date")
 
 
 def print_failures(outcome: RunOutcome) -> None:

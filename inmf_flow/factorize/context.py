@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inmf_flow.errors import ArgumentError, PointsError
+from inmf_flow.factorize.data import are_apart
 from inmf_flow.factorize.fields import Field
 from inmf_flow.factorize.hat import HatField
 from inmf_flow.points import Block, GridBlock, PointSet
@@ -52,20 +52,12 @@ def lags_for(points: PointSet, context: float) -> Float64:
     """
     if not context:
         return np.zeros(1)
-    hop = common_hop(points) if _can_be_stacked(points) else None
+    hop = common_hop(points) if are_apart(points.blocks) else None
     if hop is None:
         ticks = int(context / _TICK + 1e-6)
         step = max(-(-ticks // (_MOST_LAGS - 1)), 1)
         return np.arange(0, ticks + 1, step, dtype=np.float64) * np.float64(_TICK)
     return np.arange(int(context / hop + 1e-6) + 1, dtype=np.float64) * np.float64(hop)
-
-
-def _can_be_stacked(points: PointSet) -> bool:
-    """Return whether no two grids share a moment, as recordings laid end to end do not."""
-    if not all(isinstance(block, GridBlock) for block in points.blocks):
-        return False
-    spans = sorted((block.times[0], block.times[-1]) for block in points.blocks if len(block.times))
-    return all(before[1] < after[0] for before, after in pairwise(spans))
 
 
 def with_lags(points: PointSet, lags: Float64, *, padded: bool) -> PointSet:
@@ -85,7 +77,7 @@ def with_lags(points: PointSet, lags: Float64, *, padded: bool) -> PointSet:
         return points
     if points.max_frequency >= SPAN / 2:
         raise PointsError("frequencies are too high for templates with a context", got=points.max_frequency)
-    hop = common_hop(points) if _can_be_stacked(points) else None
+    hop = common_hop(points) if are_apart(points.blocks) else None
     blocks: list[Block] = []
     for block in points.blocks:
         if hop is None:

@@ -18,7 +18,7 @@ from inmf_flow.factorize.grid import GridData
 from inmf_flow.factorize.scattered import ScatteredData
 from inmf_flow.points import Block, GridBlock, PointSet
 
-__all__ = ["Data", "GridData", "ScatteredData", "Side", "prepare_data"]
+__all__ = ["Data", "GridData", "ScatteredData", "Side", "are_apart", "prepare_data"]
 
 
 @dataclass
@@ -183,10 +183,10 @@ def prepare_data(
         else:
             rows = torch.from_numpy(f_rows).to(device), torch.from_numpy(t_rows).to(device)
             blocks.append(ScatteredData(values, torch.from_numpy(fw).to(device), *rows, offset))
-    return Data(frequencies, times, blocks, scale, weight, one_grid, _are_apart(points.blocks))
+    return Data(frequencies, times, blocks, scale, weight, one_grid, are_apart(points.blocks))
 
 
-def _are_apart(blocks: Sequence[Block]) -> bool:
+def are_apart(blocks: Sequence[Block]) -> bool:
     """Return whether all blocks are grids, each of which begins after the one before has ended."""
     if not all(isinstance(block, GridBlock) for block in blocks):
         return False

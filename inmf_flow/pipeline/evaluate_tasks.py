@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from inmf_flow.pipeline.modes import made
 from inmf_flow.pipeline.places import place_of, split_place
 from inmf_flow.pipeline.separate_tasks import dictionary_of
 from inmf_flow.pipeline.task import Receipt, Task, attempt
@@ -52,9 +53,8 @@ def _evaluate_item(
 def _oracle(choice: Mapping[str, Any], mask: str, mixture: Any, references: Any, sample_rate: int) -> Any:
     """Return estimates of one window by a mask that knows the references."""
     from inmf_flow.separation import oracle_estimates
-    from inmf_flow.transform import get_transform
 
-    transform = get_transform(choice["name"], **choice["options"])
+    (transform,) = made([choice])
     return oracle_estimates(mixture, references, sample_rate, transform, mask)
 
 
@@ -62,14 +62,13 @@ def _divergence_row(item: str, payload: Mapping[str, Any], task: Task) -> Metric
     """Return the mean divergence of a mixture's points from what its dictionaries make of them."""
     from inmf_flow.evaluate import MetricRow
     from inmf_flow.separation.reconstruction import reconstruction_divergence
-    from inmf_flow.transform import get_transform
 
     settings = task.settings
     path, start, stop = split_place(place_of(payload))
     value = reconstruction_divergence(
         str(path),
         dictionary_of(settings["models"] | payload.get("models", {}), task),
-        [get_transform(choice["name"], **choice["options"]) for choice in settings["transforms"]],
+        made(settings["transforms"]),
         settings["sample_rate"],
         max_iter=settings["max_iter"],
         start=start,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from inmf_flow.errors import AudioUnreachableError, InmfError, ModelFileError, OutputError, PluginError, StoreError
 from inmf_flow.pipeline.inputs import Stamp
 from inmf_flow.pipeline.ledger import Entry
+from inmf_flow.pipeline.modes import made
 from inmf_flow.pipeline.places import Place, split_place
 
 if TYPE_CHECKING:
@@ -100,8 +101,7 @@ def attempt(
 def points_of(place: Place, settings: Mapping[str, Any]) -> PointSet:
     """Analyse a recording, or a part of one, as a stage's settings say."""
     from inmf_flow.separation import analyze_file
-    from inmf_flow.transform import get_transform
 
-    transforms = [get_transform(choice["name"], **choice["options"]) for choice in settings["transforms"]]
+    transforms = made(settings["transforms"])
     path, start, stop = split_place(place)
     return analyze_file(path, transforms, settings["sample_rate"], start=start, stop=stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -59,6 +60,7 @@ class Dictionary:
         self.names: list[str]
         self.max_frequency: float
         self.context: float
+        self.models = list(models.values())
         self.members: list[Dictionary] = self._members_of(models, outputs)
         if self.members:
             # What holds for all of them; each is used by itself.
@@ -67,7 +69,6 @@ class Dictionary:
             self.context = max(member.context for member in self.members)
             return
         self.members = [self]
-        self.models = list(models.values())
         counts = [model.n_components for model in self.models]
         if outputs == "components":
             self.names = [f"{name}-{k + 1}" for name, count in zip(models, counts, strict=True) for k in range(count)]
@@ -143,7 +144,7 @@ class Dictionary:
     def gains(self, points: PointSet, mask: Mask, max_iter: int) -> list[list[NDArray[np.float32]]]:
         """Return for each source one array of gains per block, of the shape of the block's magnitudes.
 
-        Channels are fitted one by one, so a source may be loud in one and soft in another, or, after `learn_channels`,
+        Channels are fitted one by one, so a source may be loud in one and soft in another, or, after `with_channels`,
         together.
         """
         return [gains for (gains,) in self.joint_gains([points], mask, max_iter)]
@@ -185,8 +186,8 @@ class Dictionary:
             for source in range(len(self.names))
         ]
 
-    def learn_channels(self, points: PointSet, max_iter: int = 20, rounds: int = 8) -> None:
-        """Learn how loud each source is in each channel; from then on channels share their activations.
+    def with_channels(self, points: PointSet, max_iter: int = 20, rounds: int = 8) -> Dictionary:
+        """Return a dictionary that knows how loud each source is in each channel, so that channels share activations.
 
         Parameters
         ----------
@@ -195,10 +196,15 @@ class Dictionary:
         max_iter, rounds
             Updates of the activations between two updates of the gains, and how many of these.
         """
-        for member in self.members:
-            member.channel_gains = None
-            if points.channels > 1:
-                member.channel_gains = member._learned_channels(points, max_iter, rounds)
+        learned = copy.copy(self)
+        if len(self.members) > 1:
+            learned.members = [member.with_channels(points, max_iter, rounds) for member in self.members]
+            return learned
+        # Another one: workers keep dictionaries for the next mixture, whose sources are elsewhere.
+        learned = learned if self.members[0] is self else copy.copy(self.members[0])
+        learned.channel_gains = learned._learned_channels(points, max_iter, rounds) if points.channels > 1 else None
+        learned.members = [learned]
+        return learned
 
     def _learned_channels(self, points: PointSet, max_iter: int, rounds: int) -> NDArray[np.float64]:
         seen = points.below(just_above(self.max_frequency))

@@ -90,7 +90,7 @@ def separate_file(
     mask = mask or Mask()
     if shares_channels(channels) and audio_info(mixture).channels > 1:
         first = as_transforms(transform)[:1]
-        dictionary.learn_channels(analyze_excerpts(mixture, first, sample_rate, start=start, stop=stop))
+        dictionary = dictionary.with_channels(analyze_excerpts(mixture, first, sample_rate, start=start, stop=stop))
     with ExitStack() as stack:
         begin, lead = _common_begin(mixture, start, sample_rate)
         reader = stack.enter_context(open_audio(mixture, sample_rate, begin, stop))

@@ -108,7 +108,7 @@ def separate(
     samples, mono = as_channels(audio, "separate")
     dictionary = Dictionary(models, outputs)
     if shares_channels(channels) and len(samples) > 1:
-        dictionary.learn_channels(checked_analysis(as_transforms(transform)[0], samples, sample_rate))
+        dictionary = dictionary.with_channels(checked_analysis(as_transforms(transform)[0], samples, sample_rate))
     pieces = list(
         separate_blocks([samples], sample_rate, dictionary, transform, parse_mask(mask), max_iter, refine=refine)
     )

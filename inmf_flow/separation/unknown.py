@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from inmf_flow.errors import ArgumentError
-from inmf_flow.factorize import INMF
+from inmf_flow.factorize import INMF, Ensemble
 from inmf_flow.factorize.fields import just_above
 from inmf_flow.points import PointSet
 from inmf_flow.separation.dictionary import Dictionary
@@ -61,6 +61,8 @@ def learn_unknown(
     if not models:
         ((name, count),) = unknown.items()
         return {name: INMF(count, **settings).fit(points)}
+    if any(isinstance(model, Ensemble) for model in models.values()):
+        raise ArgumentError("nothing can be learned beside ensembles", got=", ".join(models), expected="single models")
     known = Dictionary(models)
     count = sum(model.n_components for model in models.values())
     chosen = _settings(known, settings)

@@ -46,6 +46,15 @@ class Small:
 
         return run_pipeline(self.folder / "pipeline.yaml", output=output or self.output, scheduler=self.scheduler)
 
+    def wait_until_idle(self) -> None:
+        """Wait until the cluster has no task left."""
+        module, name = self.scheduler.split(":")
+        with getattr(sys.modules[module], name)() as client:
+            end = time.monotonic() + 60
+            while any(client.processing().values()) or any(calls for calls in client.call_stack().values()):
+                assert time.monotonic() < end, client.processing()
+                time.sleep(0.05)
+
     def copy(self, folder: Path) -> Small:
         shutil.copytree(self.folder, folder)
         return Small(folder, self.scheduler)

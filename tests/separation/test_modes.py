@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inmf_flow import INMF, get_transform, separate
+from inmf_flow import INMF, Ensemble, get_transform, separate
 from inmf_flow.errors import ArgumentError
 from inmf_flow.evaluate.scale_invariant import si_sdr
 from inmf_flow.separation import Dictionary, Mask, group_components, learn_unknown, separate_blocks
@@ -108,6 +108,8 @@ def test_unknown_sources_that_cannot_be_are_refused(voices: Any) -> None:
     points = get_transform("stft", **STFT).analyze(voices.mixture[:16000], 16000)
     with pytest.raises(ArgumentError, match="either known or unknown"):
         learn_unknown(points, voices.models, {"male": 3})
+    with pytest.raises(ArgumentError, match="beside ensembles"):
+        learn_unknown(points, {"male": Ensemble({"one": voices.models["male"]})}, {"rest": 3})
     with pytest.raises(ArgumentError, match="group_components"):
         learn_unknown(points, {}, {"a": 3, "b": 3})
     with pytest.raises(ArgumentError, match="power is that of the known"):
@@ -202,8 +204,9 @@ def test_channels_that_share_activations_tell_places_apart(
         scores[channels] = decibels(estimates, images)
     assert scores["shared"] > scores["each"] + 0.3
     dictionary = Dictionary(models)
-    dictionary.learn_channels(stft.analyze(mixture, 16000))
-    learned = dictionary.channel_gains
+    learned = dictionary.with_channels(stft.analyze(mixture, 16000)).channel_gains
+    # A worker keeps the dictionary for the next mixture.
+    assert dictionary.channel_gains is None
     assert learned is not None
     assert np.allclose(learned.mean(0), 1)
     # In the domain of magnitudes^0.5.
@@ -219,10 +222,11 @@ def test_shared_channels_from_file_to_files_equal_those_in_memory(voices: Any, t
     write_audio(tmp_path / "mixture.wav", mixture, 16000)
     stft = get_transform("stft", **STFT)
     whole = separate(mixture, 16000, voices.models, stft, max_iter=10, channels="shared")
+    dictionary = Dictionary(voices.models)
     done = separate_file(
         tmp_path / "mixture.wav",
         tmp_path / "out",
-        Dictionary(voices.models),
+        dictionary,
         stft,
         max_iter=10,
         channels="shared",
@@ -230,6 +234,11 @@ def test_shared_channels_from_file_to_files_equal_those_in_memory(voices: Any, t
     )
     for name, path in done.outputs.items():
         assert np.abs(read_audio(path)[0] - whole[name]).max() < 1e-4
+    # The same dictionary fits the next file's channels one by one, as if there had been none before.
+    each = separate(mixture, 16000, voices.models, stft, max_iter=10)
+    after = separate_file(tmp_path / "mixture.wav", tmp_path / "next", dictionary, stft, max_iter=10, block_seconds=0.9)
+    for name, path in after.outputs.items():
+        assert np.abs(read_audio(path)[0] - each[name]).max() < 1e-4
     with pytest.raises(ArgumentError, match="'each' or 'shared'"):
         separate(mixture, 16000, voices.models, stft, channels="both")
 
