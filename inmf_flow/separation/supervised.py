@@ -143,49 +143,104 @@ def separate_blocks(
     estimates
         From the source's name to the next stretch of audio, [channels, samples].
     """
-    each_members = member_transforms(transform, dictionary)
-    transforms = [one for chosen in each_members for one in chosen]
-    again = refine is not None and not mask.paper
+    work = BlockSeparation(sample_rate, dictionary, transform, mask, max_iter, refine)
     audio = SlidingAudio(blocks)
-    contexts = [synthesis_context(each, sample_rate) for each in transforms]
-    before, after = (max(sides) for sides in zip(*contexts, strict=True))
-    # What the points of a stretch of output depend on besides its own analysis: the components' context, and, where it
-    # is masked again, the estimates around it.
-    reach = math.ceil(dictionary.context * sample_rate)
-    early, late = (reach + before, reach + after) if again else (reach, reach)
-    step = max(int(block_seconds * sample_rate), early + before + late + after)
+    step = max(int(block_seconds * sample_rate), sum(work.reach))
     start = 0
     while audio.length is None or start < audio.length:
-        window, offset = audio.window(start - early - before, start + step + late + after)
+        window, offset = audio.window(start - work.reach[0], start + step + work.reach[1])
         stop = start + step if audio.length is None else min(start + step, audio.length)
         if start >= stop:
             break
-        analysed = {}
-        for each in transforms:
-            left, right = checked_halo(each, sample_rate)
-            end = stop + late + left if audio.length is None else min(stop + late + left, audio.length)
-            span = Span(offset, max(start - early - right, 0), end, audio.length)
-            analysed[id(each)] = checked_analysis(each, window, sample_rate, span), span
-        if not start:
-            parts = [points for points, _ in analysed.values()]
-            known = min(member.known_band(parts, sample_rate) for member in dictionary.members)
-            _warn_of_unseen_band(known, sample_rate / 2)
-        estimates: list[NDArray[Any]] = []
-        for member, chosen in zip(dictionary.members, each_members, strict=True):
-            parts = [analysed[id(each)][0] for each in chosen]
-            gains = member.joint_gains(parts, mask, max_iter)
-            own = [_mean_of_estimates(chosen, parts, gain, window.shape[-1]) for gain in gains]
-            estimates = own if not estimates else [total + one for total, one in zip(estimates, own, strict=True)]
-        if len(each_members) > 1:
-            estimates = [(total / len(each_members)).astype(total.dtype) for total in estimates]
-        if again:
-            assert refine is not None
-            found = [analysed[id(each)] for each in each_members[0]]
-            parts, spans = [points for points, _ in found], [span for _, span in found]
-            estimates = refined(estimates, each_members[0], parts, spans, sample_rate, refine)
-        cut = slice(start - offset, stop - offset)
-        yield {name: estimate[..., cut] for name, estimate in zip(dictionary.names, estimates, strict=True)}
+        estimates = work.estimates(window, offset, start, stop, audio.length)
+        yield dict(zip(dictionary.names, estimates, strict=True))
         start = stop
+
+
+class BlockSeparation:
+    """Separation of one stretch of a recording after the other, each given with the audio around it.
+
+    Parameters
+    ----------
+    sample_rate, dictionary, transform, mask, max_iter, refine
+        As in `separate`.
+
+    Attributes
+    ----------
+    members
+        The transforms of each of the dictionary's members.
+    reach
+        How many samples before and after a stretch its estimates depend on.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        dictionary: Dictionary,
+        transform: TransformChoice,
+        mask: Mask,
+        max_iter: int,
+        refine: float | None = None,
+    ) -> None:
+        self.sample_rate, self.dictionary, self.mask, self.max_iter = sample_rate, dictionary, mask, max_iter
+        self.members = member_transforms(transform, dictionary)
+        self.refine = None if mask.paper else refine
+        self._transforms = list({id(one): one for chosen in self.members for one in chosen}.values())
+        self.halos = {id(each): checked_halo(each, sample_rate) for each in self._transforms}
+        contexts = [synthesis_context(each, sample_rate) for each in self._transforms]
+        before, after = (max(sides) for sides in zip(*contexts, strict=True))
+        # What the points of a stretch of output depend on besides its own analysis: the components' context, and, where
+        # it is masked again, the estimates around it.
+        context = math.ceil(dictionary.context * sample_rate)
+        again = (0, 0) if self.refine is None else (before, after)
+        self._early, self._late = context + again[0], context + again[1]
+        self.reach = self._early + before, self._late + after
+        self._warned = False
+
+    def estimates(
+        self, window: NDArray[Any], offset: int, start: int, stop: int, length: int | None
+    ) -> list[NDArray[Any]]:
+        """Return audio [channels, stop - start] of each source.
+
+        Parameters
+        ----------
+        window
+            The mixture, [channels, samples], as far as there is any from ``reach`` before ``start`` to ``reach`` after
+            ``stop``.
+        offset
+            Number of the window's first sample in the recording.
+        start, stop
+            The stretch, in samples from the recording's start.
+        length
+            Samples in the recording, None where its end is not known yet.
+        """
+        analysed = {id(each): self._analysed(each, window, offset, start, stop, length) for each in self._transforms}
+        if not self._warned:
+            self._warned = True
+            parts = [points for points, _ in analysed.values()]
+            known = min(member.known_band(parts, self.sample_rate) for member in self.dictionary.members)
+            _warn_of_unseen_band(known, self.sample_rate / 2)
+        estimates: list[NDArray[Any]] = []
+        for member, chosen in zip(self.dictionary.members, self.members, strict=True):
+            parts = [analysed[id(each)][0] for each in chosen]
+            gains = member.joint_gains(parts, self.mask, self.max_iter)
+            own = [mean_of_estimates(chosen, parts, gain, window.shape[-1]) for gain in gains]
+            estimates = own if not estimates else [total + one for total, one in zip(estimates, own, strict=True)]
+        if len(self.members) > 1:
+            estimates = [(total / len(self.members)).astype(total.dtype) for total in estimates]
+        if self.refine is not None:
+            found = [analysed[id(each)] for each in self.members[0]]
+            parts, spans = [points for points, _ in found], [span for _, span in found]
+            estimates = refined(estimates, self.members[0], parts, spans, self.sample_rate, self.refine)
+        return [estimate[..., start - offset : stop - offset] for estimate in estimates]
+
+    def _analysed(
+        self, transform: Transform, window: NDArray[Any], offset: int, start: int, stop: int, length: int | None
+    ) -> tuple[PointSet, Span]:
+        left, right = self.halos[id(transform)]
+        end = stop + self._late + left
+        span = Span(offset, max(start - self._early - right, 0), end if length is None else min(end, length), length)
+        return checked_analysis(transform, window, self.sample_rate, span), span
 
 
 def refined(
@@ -217,7 +272,7 @@ def refined(
         gains = [source_gains([one.magnitudes for one in block], 1.0, Mask(wiener=exponent)) for block in blocks]
         found.append([list(gain) for gain in zip(*gains, strict=True)])
     samples = estimates[0].shape[-1]
-    return [_mean_of_estimates(transforms, parts, gains, samples) for gains in zip(*found, strict=True)]
+    return [mean_of_estimates(transforms, parts, gains, samples) for gains in zip(*found, strict=True)]
 
 
 def _warn_of_unseen_band(known: float, nyquist: float) -> None:
@@ -263,7 +318,7 @@ def as_transforms(given: TransformChoice) -> list[Transform]:
     return transforms
 
 
-def _mean_of_estimates(
+def mean_of_estimates(
     transforms: Sequence[Transform], parts: Sequence[PointSet], gains: Sequence[list[NDArray[np.float32]]], samples: int
 ) -> NDArray[Any]:
     """Return one source's audio, the mean of what each transform makes of its points and gains."""
