@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from inmf_flow.pipeline import run_pipeline
     from inmf_flow.points import PointSet
-    from inmf_flow.separation import separate
+    from inmf_flow.separation import StreamSeparator, separate
     from inmf_flow.store import open_points
     from inmf_flow.transform import get_transform
 
@@ -34,6 +34,7 @@ _HOMES = {
     "InmfError": "inmf_flow.errors",
     "PointSet": "inmf_flow.points",
     "Selection": "inmf_flow.factorize",
+    "StreamSeparator": "inmf_flow.separation",
     "fit_batch": "inmf_flow.factorize",
     "fit_segments": "inmf_flow.factorize",
     "fit_shared": "inmf_flow.factorize",
@@ -51,6 +52,7 @@ __all__ = [
     "InmfError",
     "PointSet",
     "Selection",
+    "StreamSeparator",
     "__version__",
     "fit_batch",
     "fit_segments",

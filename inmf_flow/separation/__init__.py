@@ -7,6 +7,7 @@ from inmf_flow.separation.groups import group_components
 from inmf_flow.separation.masks import Mask, parse_mask, source_gains
 from inmf_flow.separation.missing import extend_bandwidth, inpaint
 from inmf_flow.separation.oracle import ORACLE_MASKS, oracle_estimates
+from inmf_flow.separation.stream import StreamSeparator
 from inmf_flow.separation.supervised import MemberTransforms, separate, separate_blocks
 from inmf_flow.separation.unknown import learn_unknown
 
@@ -16,6 +17,7 @@ __all__ = [
     "Mask",
     "MemberTransforms",
     "SeparatedFile",
+    "StreamSeparator",
     "analyze_excerpts",
     "analyze_file",
     "extend_bandwidth",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from inmf_flow.transform import (
     as_channels,
     checked_analysis,
     checked_halo,
+    checked_latency,
     checked_synthesis,
     get_transforms,
     synthesis_context,
@@ -49,6 +51,8 @@ class MemberTransforms:
 
 #: One transform, or several whose estimates are averaged; text is a spec such as ``"stft:n_fft=1024"``.
 TransformChoice = Transform | str | Sequence[Transform | str] | MemberTransforms
+#: From the points of each of several transforms to the gains of each source on them.
+JointGains = Callable[[Sequence[PointSet]], list[list[list[NDArray[np.float32]]]]]
 
 
 def separate(
@@ -164,11 +168,16 @@ class BlockSeparation:
     ----------
     sample_rate, dictionary, transform, mask, max_iter, refine
         As in `separate`.
+    lookahead
+        Samples after a stretch that are heard besides those that its transforms need, for components that move; by
+        default as many as the models' context has. With fewer, what comes after them counts as silence.
 
     Attributes
     ----------
     members
         The transforms of each of the dictionary's members.
+    joint_gains
+        For each member a function from its transforms' points to gains, as `Dictionary.joint_gains` gives them.
     reach
         How many samples before and after a stretch its estimates depend on.
     """
@@ -181,19 +190,27 @@ class BlockSeparation:
         mask: Mask,
         max_iter: int,
         refine: float | None = None,
+        lookahead: int | None = None,
     ) -> None:
-        self.sample_rate, self.dictionary, self.mask, self.max_iter = sample_rate, dictionary, mask, max_iter
+        self.sample_rate, self.dictionary = sample_rate, dictionary
+        self.joint_gains: list[JointGains] = [
+            partial(member.joint_gains, mask=mask, max_iter=max_iter) for member in dictionary.members
+        ]
         self.members = member_transforms(transform, dictionary)
         self.refine = None if mask.paper else refine
         self._transforms = list({id(one): one for chosen in self.members for one in chosen}.values())
-        self.halos = {id(each): checked_halo(each, sample_rate) for each in self._transforms}
+        self._depths = {
+            id(each): (checked_halo(each, sample_rate)[1], checked_latency(each, sample_rate))
+            for each in self._transforms
+        }
         contexts = [synthesis_context(each, sample_rate) for each in self._transforms]
         before, after = (max(sides) for sides in zip(*contexts, strict=True))
         # What the points of a stretch of output depend on besides its own analysis: the components' context, and, where
         # it is masked again, the estimates around it.
         context = math.ceil(dictionary.context * sample_rate)
         again = (0, 0) if self.refine is None else (before, after)
-        self._early, self._late = context + again[0], context + again[1]
+        self._early = context + again[0]
+        self._late = again[1] + (context if lookahead is None else lookahead)
         self.reach = self._early + before, self._late + after
         self._warned = False
 
@@ -221,9 +238,9 @@ class BlockSeparation:
             known = min(member.known_band(parts, self.sample_rate) for member in self.dictionary.members)
             _warn_of_unseen_band(known, self.sample_rate / 2)
         estimates: list[NDArray[Any]] = []
-        for member, chosen in zip(self.dictionary.members, self.members, strict=True):
+        for joint_gains, chosen in zip(self.joint_gains, self.members, strict=True):
             parts = [analysed[id(each)][0] for each in chosen]
-            gains = member.joint_gains(parts, self.mask, self.max_iter)
+            gains = joint_gains(parts)
             own = [mean_of_estimates(chosen, parts, gain, window.shape[-1]) for gain in gains]
             estimates = own if not estimates else [total + one for total, one in zip(estimates, own, strict=True)]
         if len(self.members) > 1:
@@ -237,8 +254,8 @@ class BlockSeparation:
     def _analysed(
         self, transform: Transform, window: NDArray[Any], offset: int, start: int, stop: int, length: int | None
     ) -> tuple[PointSet, Span]:
-        left, right = self.halos[id(transform)]
-        end = stop + self._late + left
+        right, latency = self._depths[id(transform)]
+        end = stop + self._late + latency - right
         span = Span(offset, max(start - self._early - right, 0), end if length is None else min(end, length), length)
         return checked_analysis(transform, window, self.sample_rate, span), span
 

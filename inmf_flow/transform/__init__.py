@@ -1,7 +1,13 @@
 """The transform contract: what a plugin gives, and how to look one up and run it block by block."""
 
 from inmf_flow.transform.blocks import SlidingAudio, analyze_in_blocks, synthesis_context
-from inmf_flow.transform.checked import checked_analysis, checked_halo, checked_synthesis, fault_of_points
+from inmf_flow.transform.checked import (
+    checked_analysis,
+    checked_halo,
+    checked_latency,
+    checked_synthesis,
+    fault_of_points,
+)
 from inmf_flow.transform.contract import (
     API_VERSION,
     Calibration,
@@ -30,6 +36,7 @@ __all__ = [
     "check_sample_rate",
     "checked_analysis",
     "checked_halo",
+    "checked_latency",
     "checked_synthesis",
     "fault_of_points",
     "get_transform",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from inmf_flow.errors import TransformError
 from inmf_flow.points import PointSet
-from inmf_flow.transform.checked import checked_analysis, checked_halo
+from inmf_flow.transform.checked import checked_analysis, checked_halo, checked_latency
 from inmf_flow.transform.contract import Span, Transform
 
 
@@ -63,7 +63,7 @@ class SlidingAudio:
 def synthesis_context(transform: Transform, sample_rate: int) -> tuple[int, int]:
     """Return how many samples before and after a stretch of output its analysis and synthesis need together."""
     left, right = checked_halo(transform, sample_rate)
-    return left + right, left + right
+    return left + right, checked_latency(transform, sample_rate)
 
 
 def analyze_in_blocks(

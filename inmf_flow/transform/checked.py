@@ -31,6 +31,16 @@ def checked_halo(transform: Transform, sample_rate: int) -> tuple[int, int]:
     return int(halo[0]), int(halo[1])
 
 
+def checked_latency(transform: Transform, sample_rate: int) -> int:
+    """Return what ``transform.latency`` does; raise `PluginError` where a point would depend on what comes later."""
+    _, right = checked_halo(transform, sample_rate)
+    with contained(transform.name, "latency"):
+        latency = transform.latency(sample_rate)
+    if not isinstance(latency, int | np.integer) or latency < right:
+        raise _broken(transform.name, f"latency returned {latency!r}; expected samples, {right} or more")
+    return int(latency)
+
+
 def checked_analysis(transform: Transform, audio: NDArray[Any], sample_rate: int, span: Span | None = None) -> PointSet:
     """Return what ``transform.analyze`` does.
 

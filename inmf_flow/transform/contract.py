@@ -124,6 +124,15 @@ class Transform(ABC):
     def halo(self, sample_rate: int) -> tuple[int, int]:
         """Return how many samples before and after its own time a point depends on."""
 
+    def latency(self, sample_rate: int) -> int:
+        """Return how many samples after a sample must have come before it can be synthesized.
+
+        By default the samples before and after a point that it depends on: a sample's last points lie after it by as
+        much as they depend on what was before them, and themselves on what comes after.
+        """
+        left, right = self.halo(sample_rate)
+        return left + right
+
     @abstractmethod
     def analyze(self, audio: ArrayLike, sample_rate: int, *, span: Span | None = None) -> PointSet:
         """Return the points of a recording, or of a span of one.
