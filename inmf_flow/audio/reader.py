@@ -12,7 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from inmf_flow.audio.arrays import as_count
-from inmf_flow.audio.info import audio_info, decode_error, open_stream
+from inmf_flow.audio.info import AudioInfo, audio_info, decode_error, open_stream
 from inmf_flow.audio.resampling import StreamResampler, resampled_length
 from inmf_flow.errors import ArgumentError, AudioError
 
@@ -35,6 +35,8 @@ class AudioReader:
         Any file that libsndfile reads.
     sample_rate
         The rate to deliver in hertz; by default the file's own.
+    info
+        What `audio_info` says of the file, where that is known: a header without a length is costly to read.
 
     Attributes
     ----------
@@ -60,9 +62,9 @@ class AudioReader:
     ...         print(block.shape)
     """
 
-    def __init__(self, path: Path | str, sample_rate: int | None = None) -> None:
+    def __init__(self, path: Path | str, sample_rate: int | None = None, info: AudioInfo | None = None) -> None:
         wanted = None if sample_rate is None else as_count(sample_rate, "sample_rate", "hertz")
-        self.info = audio_info(path)
+        self.info = info or audio_info(path)
         self.sample_rate = self.info.sample_rate if wanted is None else wanted
         self.frames = resampled_length(self.info.frames, self.info.sample_rate, self.sample_rate)
         self._open_streams: set[Any] = set()

@@ -11,10 +11,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from inmf_flow.audio.info import open_stream
+from inmf_flow.audio.info import AudioInfo, open_stream
 from inmf_flow.audio.reader import AudioReader
 from inmf_flow.audio.resampling import StreamResampler, resampled_length
 from inmf_flow.errors import ArgumentError, AudioError
+from inmf_flow.remote import as_path
 
 _CHUNK_FRAMES = 1 << 16
 # Samples at the lower of the two rates that the resampler may look at on either side of an instant, and more.
@@ -35,8 +36,30 @@ def segment_fault(start: float | None, stop: float | None) -> str | None:
     return None
 
 
+def can_seek(path: Path | str) -> bool:
+    """Return whether a part of an audio file can be read without decoding all that is before it.
+
+    Raises
+    ------
+    AudioNotFoundError
+        When nothing is there.
+    AudioError
+        When it is not audio.
+    """
+    with open_stream(as_path(path)) as stream:
+        try:
+            return bool(stream.seek(1) == 1)
+        except (soundfile.SoundFileError, OSError):
+            return False
+
+
 def open_audio(
-    path: Path | str, sample_rate: int | None = None, start: float | None = None, stop: float | None = None
+    path: Path | str,
+    sample_rate: int | None = None,
+    start: float | None = None,
+    stop: float | None = None,
+    *,
+    info: AudioInfo | None = None,
 ) -> AudioReader:
     """Open an audio file, or a part of one, for reading in blocks.
 
@@ -48,6 +71,8 @@ def open_audio(
         The rate to deliver in hertz; by default the file's own.
     start, stop
         Seconds from the file's start; None stands for its start and its end.
+    info
+        What `audio_info` says of the file, where that is known.
 
     Returns
     -------
@@ -62,8 +87,8 @@ def open_audio(
         When it is not audio, or the part does not lie in it.
     """
     if start is None and stop is None:
-        return AudioReader(path, sample_rate)
-    return SegmentReader(path, start or 0.0, stop, sample_rate)
+        return AudioReader(path, sample_rate, info)
+    return SegmentReader(path, start or 0.0, stop, sample_rate, info)
 
 
 class SegmentReader(AudioReader):
@@ -82,6 +107,8 @@ class SegmentReader(AudioReader):
         Seconds from the file's start; None stands for its end.
     sample_rate
         The rate to deliver in hertz; by default the file's own.
+    info
+        As for `AudioReader`.
 
     Raises
     ------
@@ -92,12 +119,17 @@ class SegmentReader(AudioReader):
     """
 
     def __init__(
-        self, path: Path | str, start: float = 0.0, stop: float | None = None, sample_rate: int | None = None
+        self,
+        path: Path | str,
+        start: float = 0.0,
+        stop: float | None = None,
+        sample_rate: int | None = None,
+        info: AudioInfo | None = None,
     ) -> None:
         wrong = segment_fault(start, stop)
         if wrong is not None:
             raise ArgumentError("this is not a segment", where=path, got=wrong)
-        super().__init__(path, sample_rate)
+        super().__init__(path, sample_rate, info)
         info = self.info
         self._to_the_end = stop is None
         self._first = round(start * info.sample_rate)

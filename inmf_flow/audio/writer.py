@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from inmf_flow.audio.arrays import as_audio, as_count
 from inmf_flow.errors import ArgumentError, AudioError, OutputError
@@ -17,10 +17,10 @@ from inmf_flow.files import atomic_path
 from inmf_flow.remote import as_path
 
 _FLOAT_TAG = 3
-_BYTES = 4
+SAMPLE_BYTES = 4
 _UINT32_MAX = 0xFFFFFFFF
 # RIFF/WAVE, JUNK or ds64 (28 bytes), fmt (18 bytes), fact (4 bytes), data's own head.
-_HEADER_BYTES = 12 + (8 + 28) + (8 + 18) + (8 + 4) + 8
+HEADER_BYTES = 12 + (8 + 28) + (8 + 18) + (8 + 4) + 8
 # The block align field is 16 bits wide; libsndfile reads no more than 1024 channels.
 _MAX_CHANNELS = 1024
 
@@ -75,12 +75,8 @@ class WavWriter:
 
     def __enter__(self) -> WavWriter:
         self.frames = 0
-        target = atomic_path(self.path)
         try:
-            temporary = target.__enter__()
-            self._target = target
-            self._stream = temporary.open("wb")
-            self._stream.write(self._header())
+            self._stream = self._begin()
         except OSError as error:
             self._abandon(error)
             raise self._failure(error) from None
@@ -88,6 +84,16 @@ class WavWriter:
             self._abandon(error)
             raise
         return self
+
+    def _begin(self) -> BinaryIO:
+        """Return the stream that samples are to be appended to."""
+        target = atomic_path(self.path)
+        temporary = target.__enter__()
+        self._target = target
+        # At once where it is to be closed after a failure: writing the header may be the first thing that fails.
+        self._stream = temporary.open("wb")
+        self._stream.write(self._header())
+        return self._stream
 
     def write(self, block: ArrayLike) -> None:
         """Append a block, [channels, n] (or [n] where there is one channel)."""
@@ -112,10 +118,13 @@ class WavWriter:
             )
         interleaved += 0.0  # makes -0.0 into 0.0: equal audio, equal bytes
         try:
-            self._stream.write(interleaved.data)
+            self._append(self._stream, interleaved)
         except OSError as error:
             raise self._failure(error) from None
         self.frames += interleaved.shape[0]
+
+    def _append(self, stream: BinaryIO, interleaved: NDArray[np.float32]) -> None:
+        stream.write(interleaved.data)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -154,13 +163,15 @@ class WavWriter:
                     target.__exit__(type(error), error, error.__traceback__)
 
     def _header(self) -> bytes:
-        data = self.frames * self.channels * _BYTES
-        riff = _HEADER_BYTES - 8 + data
+        data = self.frames * self.channels * SAMPLE_BYTES
+        riff = HEADER_BYTES - 8 + data
         large = riff > self._riff_limit
         ds64 = struct.pack("<QQQI", riff, data, self.frames, 0) if large else bytes(28)
-        align = self.channels * _BYTES
+        align = self.channels * SAMPLE_BYTES
         byte_rate = min(self.sample_rate * align, _UINT32_MAX)  # a hint to players; saturates
-        fmt = struct.pack("<HHIIHHH", _FLOAT_TAG, self.channels, self.sample_rate, byte_rate, align, 8 * _BYTES, 0)
+        fmt = struct.pack(
+            "<HHIIHHH", _FLOAT_TAG, self.channels, self.sample_rate, byte_rate, align, 8 * SAMPLE_BYTES, 0
+        )
         return b"".join(
             [
                 b"RF64" if large else b"RIFF",

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from inmf_flow._version import __version__
-from inmf_flow.cli import evaluation, modelling, pipelines, plugins, segmentation, store
+from inmf_flow.cli import evaluation, modelling, pipelines, plugins, segmentation, store, stream
 
 __all__ = ["app", "main"]
 
@@ -29,6 +29,7 @@ app.command("validate")(pipelines.validate)
 app.command("schema")(pipelines.schema)
 app.command("fit")(modelling.fit)
 app.command("separate")(modelling.separate)
+app.command("stream")(stream.stream)
 app.command("evaluate")(evaluation.evaluate)
 app.command("segment")(segmentation.segment)
 app.command("report")(pipelines.report)
@@ -67,10 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     from inmf_flow.errors import AudioError, InmfError
 
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    for written in (sys.stdout, sys.stderr):
+        if isinstance(written, io.TextIOWrapper):
             # Names of files need not be text that the terminal can show.
-            stream.reconfigure(errors="backslashreplace")
+            written.reconfigure(errors="backslashreplace")
     try:
         result = app(arguments, prog_name="inmf", standalone_mode=False)
         if result == _INTERRUPTED:

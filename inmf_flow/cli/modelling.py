@@ -63,6 +63,17 @@ _Updates = Annotated[int, typer.Option(min=1, help="Updates of the activations."
 _SeparateRate = Annotated[
     int | None, typer.Option(min=100, metavar="HERTZ", help="Analyse at this rate. [default: each file's]")
 ]
+_Segment = Annotated[
+    float,
+    typer.Option(
+        "--segment",
+        min=1.0,
+        max=86400.0,
+        metavar="SECONDS",
+        help="Of longer mixtures, seconds of audio between two points from which an interrupted run goes on.",
+    ),
+]
+_Restart = Annotated[bool, typer.Option("--restart", help="Begin anew what an earlier run has left unfinished.")]
 
 
 def fit(
@@ -176,6 +187,8 @@ def separate(
     components: _ByComponent = False,
     max_iter: _Updates = 100,
     sample_rate: _SeparateRate = None,
+    segment: _Segment = 300.0,
+    restart: _Restart = False,
 ) -> None:
     """Separate mixtures with dictionaries and write DIR/ITEM/SOURCE.wav for each mixture and source."""
     from inmf_flow.corpus import find_recordings
@@ -186,6 +199,7 @@ def separate(
     models = _named_models(model)
     recordings = find_recordings(mixtures, "MIX")
     mask = _mask(wiener, paper_mask)
+    from inmf_flow.cli.file_progress import showing_file
     from inmf_flow.factorize import INMF
     from inmf_flow.separation import Dictionary, separate_file
 
@@ -193,9 +207,12 @@ def separate(
         {name: INMF.load(path) for name, path in models.items()}, "components" if components else "sources"
     )
     done = 0
-    for recording in recordings:
+    for number, recording in enumerate(recordings, 1):
         outputs: list[Path] = []
-        with _going_on_after(recording.path, "failed"):
+        with (
+            _going_on_after(recording.path, "failed"),
+            showing_file(recording.item, number, len(recordings)) as progress,
+        ):
             folder = output / recording.item
             result = separate_file(
                 recording.path,
@@ -207,6 +224,9 @@ def separate(
                 sample_rate=sample_rate,
                 start=recording.start,
                 stop=recording.stop,
+                segment_seconds=segment,
+                unfinished="restart" if restart else "resume",
+                progress=progress,
             )
             outputs += result.outputs.values()
             done += 1

@@ -51,6 +51,11 @@ def run(
             if outcome.failures and _fails(loaded):
                 raise typer.Exit(1)
         return
+    if loaded.corpus.watch is not None and not dry_run:
+        if why:
+            print_explanation(explain_pipeline(loaded, folder), why)
+        _watch(loaded, folder, scheduler, workers)
+        return
     explained = explain_pipeline(loaded, folder)
     if dry_run or why:
         print_explanation(explained, why)
@@ -65,6 +70,21 @@ def run(
         outcome = run_pipeline(loaded, output=folder, scheduler=scheduler, workers=workers, explained=explained)
     print_outcome(outcome)
     if outcome.failures and _fails(loaded):
+        raise typer.Exit(1)
+
+
+def _watch(pipeline: Pipeline, folder: Path, scheduler: str | None, workers: int | None) -> None:
+    from inmf_flow.cli.progress import showing_progress
+    from inmf_flow.cli.summary import print_outcome
+    from inmf_flow.pipeline import run_pipeline
+
+    assert pipeline.corpus.watch is not None
+    watched = pipeline.resolve(pipeline.corpus.watch.folder)
+    typer.echo(f"watching {watched}; Ctrl-C ends it", err=True)
+    with showing_progress(live=False):
+        outcome = run_pipeline(pipeline, output=folder, scheduler=scheduler, workers=workers)
+    print_outcome(outcome)
+    if outcome.failures and _fails(pipeline):
         raise typer.Exit(1)
 
 

@@ -20,13 +20,16 @@ _DOING = {
     "report": "report",
 }
 # Off a terminal a stage's pace is said this often, and only when an item ends.
-_PACE_SECONDS = 30.0
+PACE_SECONDS = 30.0
 
 
 @contextmanager
-def showing_progress() -> Iterator[None]:
-    """Show the progress of runs inside the block on stderr."""
-    display: Any = LiveProgress() if sys.stderr.isatty() else PlainProgress()
+def showing_progress(live: bool = True) -> Iterator[None]:
+    """Show the progress of runs inside the block on stderr.
+
+    ``live``: as bars where that is a terminal. Of a run whose end nobody knows there are only lines.
+    """
+    display: Any = LiveProgress() if live and sys.stderr.isatty() else PlainProgress()
     register_plugin(display, _NAME)
     try:
         yield
@@ -44,11 +47,12 @@ def describe_pace(progress: StageProgress | None) -> str:
         speed = progress.hours_per_hour
         parts.append(f"{speed:.0f} h of audio an hour" if speed >= 100 else f"{speed:.3g} h of audio an hour")
     if progress.seconds_left is not None and progress.done < progress.total:
-        parts.append(f"{_duration(progress.seconds_left)} left")
+        parts.append(f"{duration_in_words(progress.seconds_left)} left")
     return ", ".join(parts)
 
 
-def _duration(seconds: float) -> str:
+def duration_in_words(seconds: float) -> str:
+    """Return a duration as people say it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -85,7 +89,7 @@ class PlainProgress:
 
     def _say_pace(self, outcome: ItemOutcome) -> None:
         pace, now = describe_pace(outcome.progress), time.monotonic()
-        if not pace or now - self._said < _PACE_SECONDS:
+        if not pace or now - self._said < PACE_SECONDS:
             return
         self._said = now
         assert outcome.progress is not None

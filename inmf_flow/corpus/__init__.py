@@ -1,6 +1,7 @@
 """Which recordings there are, what they are called, what is known of them, and which parts of them are meant."""
 
 from inmf_flow.audio import SegmentReader
+from inmf_flow.corpus.arrivals import Arrivals
 from inmf_flow.corpus.find import find_files, find_recordings, read_manifest
 from inmf_flow.corpus.manifest import Manifest, ManifestError, is_manifest
 from inmf_flow.corpus.metadata import describe_recording, metadata_columns, write_manifest
@@ -11,6 +12,7 @@ from inmf_flow.corpus.recording import Recording, Scalar, whole_name
 from inmf_flow.corpus.segments import Segments, cut_segments
 
 __all__ = [
+    "Arrivals",
     "Manifest",
     "ManifestError",
     "Quarantined",

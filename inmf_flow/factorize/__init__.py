@@ -6,6 +6,7 @@ from inmf_flow.factorize.divergences import BetaDivergence, Divergence, get_dive
 from inmf_flow.factorize.ensemble import Ensemble
 from inmf_flow.factorize.feature_grid import FeatureGridField
 from inmf_flow.factorize.fields import Axis, Field, LinearField
+from inmf_flow.factorize.files import content_digest
 from inmf_flow.factorize.hat import HatField, MatrixField
 from inmf_flow.factorize.model import INMF
 from inmf_flow.factorize.network import NetworkField
@@ -50,6 +51,7 @@ __all__ = [
     "SirenField",
     "SufficientStatistics",
     "choose_sample",
+    "content_digest",
     "dictionary_from_bytes",
     "dictionary_to_bytes",
     "finish_pass",

@@ -11,7 +11,7 @@ import numpy as np
 
 from inmf_flow._version import __version__
 from inmf_flow.errors import ArgumentError, ModelFileError, UnknownNameError
-from inmf_flow.files import atomic_write, local_file
+from inmf_flow.files import atomic_write, digest_bytes, local_file
 from inmf_flow.registry import fields
 
 if TYPE_CHECKING:
@@ -58,6 +58,22 @@ def save_ensemble(members: Mapping[str, INMF], provenance: Mapping[str, Any], pa
     for number, member in enumerate(members.values()):
         arrays |= _arrays(number, member)
     _write(path, {"ensemble": described, "provenance": dict(provenance)}, arrays)
+
+
+def content_digest(model: INMF) -> str:
+    """Return a digest (32 hexadecimal digits) of all that a model, or each member of an ensemble, separates by."""
+    from inmf_flow.factorize.ensemble import Ensemble
+
+    if isinstance(model, Ensemble):
+        named = model.members.items()
+        return digest_bytes(*(part.encode() for name, one in named for part in (name, content_digest(one))))
+    fitted = model._fitted()[0]
+    settings = [fitted.name, model.max_frequency_, model.lags_.tolist()]
+    settings += [_plain(getattr(model, name)) for name in SETTINGS]
+    parts = [json.dumps(settings, default=repr).encode()]
+    for name, array in sorted(fitted.state().items()):
+        parts += [f"{name} {array.dtype} {array.shape}".encode(), np.ascontiguousarray(array).tobytes()]
+    return digest_bytes(*parts)
 
 
 def _write(path: Path, header: Mapping[str, Any], arrays: dict[str, Any]) -> None:

@@ -14,6 +14,11 @@ from inmf_flow.factorize.fields import FLOOR, TINY
 
 Float32 = NDArray[np.float32]
 
+# Of a stream that templates follow: how many seconds of frames are kept, and how often they are fitted again each time.
+_KEPT_SECONDS, _ROUNDS = 2.0, 1
+# Sums were taken while templates were still bad: what was heard at time s counts (s / t)^this less at time t, as in
+# online dictionary learning (Mairal, Bach, Ponce & Sapiro 2010, section 3.4.2).
+_EARLY_FORGETTING = 4.0
 # Updates between two looks at the clock and at what changed.
 _LOOK_EVERY = 4
 
@@ -128,8 +133,26 @@ class FrameFit:
                 return h, scale, update
         return h, scale, max_iter
 
-    def template_parts(self, values: Float32, activations: Float32) -> tuple[Float32, Float32]:
-        """Return both parts of the gradient of the divergence by the templates, each [F, K]; see `Divergence`.
+    def improved(self, values: Float32, activations: Float32) -> Float32:
+        """Return activations [K, N] of magnitudes^power [F, N] after one more update."""
+        v = values[self._rows] + np.float32(EPSILON)
+        model = self._w @ activations + np.float32(EPSILON)
+        added = self._parts(v, model)
+        ratio = self._weighted @ model + np.float32(TINY)
+        ratio /= (self._column_sums if added is None else self._weighted @ added) + np.float32(TINY)
+        if self._rule.exponent != 1:
+            ratio **= np.float32(self._rule.exponent)
+        better: Float32 = np.maximum(activations * ratio, np.float32(FLOOR))
+        return better
+
+    def template_parts(
+        self,
+        values: Float32,
+        activations: Float32,
+        columns: NDArray[np.intp],
+        weights: Float32 | None = None,
+    ) -> tuple[Float32, Float32]:
+        """Return both parts of the gradient of the divergence by some templates, each [rows, J]; see `Divergence`.
 
         Parameters
         ----------
@@ -137,13 +160,17 @@ class FrameFit:
             Magnitudes^power, [F, N].
         activations
             Of the data themselves, [K, N]: loud frames count for more.
+        columns
+            Which templates, [J].
+        weights
+            How much each frame counts for each of these, [J, N]; by default all alike.
         """
         v, model = values[self._rows] + np.float32(EPSILON), self._w @ activations + np.float32(EPSILON)
         added = self._parts(v, model)
-        negative, positive = np.zeros_like(self._templates), np.zeros_like(self._templates)
-        negative[self._rows] = model @ activations.T
-        positive[self._rows] = activations.sum(axis=1) if added is None else added @ activations.T
-        return negative, positive
+        mine = activations[columns] if weights is None else activations[columns] * weights
+        negative = model @ mine.T
+        positive = np.broadcast_to(mine.sum(axis=1), negative.shape) if added is None else added @ mine.T
+        return negative, positive.astype(np.float32)
 
     @property
     def exponent(self) -> float:
@@ -173,28 +200,44 @@ def _parts_of(rule: Divergence, v: Float32, model: Float32) -> Float32 | None:
 
 
 class OnlineTemplates:
-    """Templates that follow a stream: sums of what past frames say, of which the older count for less.
+    """Templates that follow a stream, those of other sources frozen.
 
-    Each update minimizes a majorizer of the divergence summed over past frames, as online NMF does (Lefèvre, Bach &
-    Févotte 2011, "Online algorithms for nonnegative matrix factorization with the Itakura-Saito divergence"), for any
-    beta.
+    The last frames are kept and fitted again and again, activations and templates in turn, as templates can only be
+    told from frozen ones once both have settled (Duan, Mysore & Smaragdis 2012, "Online PLCA for real-time
+    semi-supervised source separation"). What older frames said is kept in sums that are forgotten at a steady rate
+    (Lefèvre, Bach & Févotte 2011, "Online algorithms for nonnegative matrix factorization with the Itakura-Saito
+    divergence"); each update minimizes a majorizer of the divergence over both.
 
     Parameters
     ----------
     fit
         The frames' fit, whose templates are changed.
     columns
-        Which of its templates follow.
-    half_life
-        Seconds after which what a frame says counts half.
-    prior
-        Seconds that the templates at the start count for.
+        Which of its templates follow, [J].
+    half_lives
+        Of each of them, seconds after which what a frame says counts half, [J].
+    priors
+        Of each of them, seconds that it counts for as it is at the start, [J].
+    unknown
+        Which of them say nothing yet: they begin with the spectrum of the first frames, bool [J].
     """
 
-    def __init__(self, fit: FrameFit, columns: slice, half_life: float, prior: float) -> None:
-        self._fit, self._columns = fit, columns
-        self._half_life, self._prior = half_life, prior
+    def __init__(
+        self,
+        fit: FrameFit,
+        columns: NDArray[np.intp],
+        half_lives: NDArray[np.float64],
+        priors: NDArray[np.float64],
+        unknown: NDArray[np.bool_],
+    ) -> None:
+        self._fit, self._columns, self._half_lives, self._priors = fit, columns, half_lives, priors
+        self._unknown = unknown
+        self._power = np.float32(1 / fit.exponent)
+        # Seconds that sums stand for, [J].
+        self._heard = priors.astype(np.float64)
+        # Of frames that are kept no more: both sums of the templates' updates, [F, J] each.
         self._sums: tuple[Float32, Float32] | None = None
+        self._values = self._activations = np.zeros((0, 0), np.float32)
 
     def follow(self, values: Float32, activations: Float32, seconds: float) -> None:
         """Take in frames and change the templates.
@@ -210,16 +253,73 @@ class OnlineTemplates:
         """
         if seconds <= 0 or not values.any():
             return
-        rows, power = self._fit.rows, np.float32(1 / self._fit.exponent)
-        negative, positive = (part[rows, self._columns] for part in self._fit.template_parts(values, activations))
-        table = self._fit.templates.copy()
-        now = table[rows, self._columns] ** power
+        step = seconds / values.shape[1]
         if self._sums is None:
-            # As if that many seconds like these had been explained by the first templates without error.
-            weight = positive * np.float32(self._prior / seconds)
-            self._sums = now * weight, weight
-        keep = np.float32(0.5 ** (seconds / self._half_life))
-        taken, added = keep * self._sums[0] + now * negative, keep * self._sums[1] + positive
-        self._sums = taken, added
-        table[rows, self._columns] = np.maximum((taken + TINY) / (added + TINY), FLOOR) ** np.float32(1 / power)
+            self._begin(values, activations, seconds)
+        else:
+            self._values = np.concatenate([self._values, values], axis=1)
+            self._activations = np.concatenate([self._activations, activations], axis=1)
+        self._drop(max(round(_KEPT_SECONDS / step), 1), step)
+        for _ in range(_ROUNDS):
+            self._activations = self._fit.improved(self._values, self._activations)
+            self._update(step)
+
+    def _begin(self, values: Float32, activations: Float32, seconds: float) -> None:
+        heard = values[self._fit.rows].mean(axis=1, keepdims=True)
+        rows = np.ix_(self._fit.rows, self._columns)
+        now = self._fit.templates[rows]
+        shaped = now * heard
+        # Of what is unknown the best guess is what is heard first: noise mostly begins before what it disturbs.
+        shaped *= now.mean() / max(float(shaped.mean()), FLOOR)
+        table = self._fit.templates.copy()
+        table[rows] = np.where(self._unknown, shaped, now)
         self._fit.templates = table
+        _, positive = self._parts(values, activations)
+        # As if so many seconds like these had been explained by the first templates without error.
+        weight = positive * (self._priors / seconds).astype(np.float32)
+        self._sums = self._now() * weight, weight
+        self._values, self._activations = values, activations
+
+    def _drop(self, most: int, step: float) -> None:
+        """Turn what the oldest of too many frames say into sums."""
+        spare = self._values.shape[1] - most
+        if spare <= 0:
+            return
+        assert self._sums is not None
+        negative, positive = self._parts(self._values[:, :spare], self._activations[:, :spare])
+        keep = self._kept_after(spare * step) * self._matured(spare * step)
+        self._sums = keep * self._sums[0] + self._now() * negative, keep * self._sums[1] + positive
+        self._values, self._activations = self._values[:, spare:], self._activations[:, spare:]
+
+    def _update(self, step: float) -> None:
+        assert self._sums is not None
+        count = self._values.shape[1]
+        ages = (count - 1 - np.arange(count)) * step
+        weights = np.stack([self._kept_after(age) for age in ages], axis=1)
+        negative, positive = self._parts(self._values, self._activations, weights)
+        keep = self._kept_after(count * step)
+        taken = keep * self._sums[0] + self._now() * negative
+        given = keep * self._sums[1] + positive
+        table = self._fit.templates.copy()
+        new = np.maximum((taken + np.float32(TINY)) / (given + np.float32(TINY)), np.float32(FLOOR))
+        table[np.ix_(self._fit.rows, self._columns)] = new ** np.float32(1 / self._power)
+        self._fit.templates = table
+
+    def _now(self) -> Float32:
+        """Return the templates in the power in which their updates are sums."""
+        now: Float32 = self._fit.templates[np.ix_(self._fit.rows, self._columns)] ** self._power
+        return now
+
+    def _parts(self, values: Float32, activations: Float32, weights: Float32 | None = None) -> tuple[Float32, Float32]:
+        return self._fit.template_parts(values, activations, self._columns, weights)
+
+    def _matured(self, seconds: float) -> Float32:
+        """Return how much less sums count since templates have become better in so many seconds, [J]."""
+        before = self._heard
+        self._heard = before + seconds
+        matured: Float32 = ((before / self._heard) ** _EARLY_FORGETTING).astype(np.float32)
+        return matured
+
+    def _kept_after(self, seconds: float) -> Float32:
+        kept: Float32 = (0.5 ** (seconds / self._half_lives)).astype(np.float32)
+        return kept

@@ -13,7 +13,7 @@ from inmf_flow.pipeline.events import read_events
 from inmf_flow.pipeline.explain import explain_pipeline
 from inmf_flow.pipeline.outcome import RunOutcome, StageOutcome
 from inmf_flow.pipeline.recordings import check_corpus
-from inmf_flow.pipeline.run import run_pipeline
+from inmf_flow.pipeline.start import run_pipeline
 
 __all__ = [
     "Comparison",

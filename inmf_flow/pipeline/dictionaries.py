@@ -64,8 +64,17 @@ def model_file(dictionary: str) -> str:
 
 
 def dictionaries_of(pipeline: Pipeline, mixtures: Iterable[Recording]) -> dict[str, None]:
-    """Return the names of all dictionaries of a pipeline, those of a source next to one another."""
+    """Return the names of all dictionaries of a pipeline, those of a source next to one another.
+
+    Where mixtures arrive one after another, those of a mixture are next to one another, and what all share comes first:
+    then none changes its place.
+    """
     mixtures = list(mixtures) if any(map(is_own, pipeline.sources.values())) else []
+    if pipeline.corpus.watch is not None:
+        known = {name: source for name, source in pipeline.sources.items() if source.learn is None}
+        shared = [name for name, source in known.items() if not is_own(source)]
+        own = (dictionary_of(n, source, m) for m in mixtures for n, source in known.items() if is_own(source))
+        return dict.fromkeys([*shared, *own])
     found: dict[str, None] = {}
     for name, source in pipeline.sources.items():
         if source.learn is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from inmf_flow.pipeline.arrived import plan_arrived
 from inmf_flow.pipeline.config import Pipeline
 from inmf_flow.pipeline.outcome import known_failures
 from inmf_flow.pipeline.plan import Planner, StagePlan, check_output_folder
@@ -39,9 +40,11 @@ class Explanation:
 
 
 def explain_pipeline(pipeline: Pipeline, run_folder: Path, planner: Planner | None = None) -> Explanation:
-    """Plan every stage without running any; nothing is written."""
+    """Plan every stage without running any; nothing is written. What a watched folder holds now counts as whole."""
     check_output_folder(run_folder)
-    planner = planner or Planner(pipeline, run_folder)
+    if planner is None:
+        watched = pipeline.corpus.watch is not None
+        planner = plan_arrived(pipeline, run_folder) if watched else Planner(pipeline, run_folder)
     analyze = planner.analyze()
     fit = planner.fit(analyze)
     stages = {"analyze": analyze, "fit": fit}

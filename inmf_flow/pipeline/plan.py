@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, lru_cache, wraps
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from inmf_flow._version import __version__
-from inmf_flow.audio import audio_info
 from inmf_flow.corpus import Recording
-from inmf_flow.errors import AudioError, ConfigError
+from inmf_flow.errors import ConfigError
 from inmf_flow.pipeline.config import Pipeline
 from inmf_flow.pipeline.dictionaries import (
     NO_MODEL,
@@ -24,9 +23,11 @@ from inmf_flow.pipeline.dictionaries import (
     of_mixture,
     source_of,
 )
-from inmf_flow.pipeline.inputs import UNREAD, UNREADABLE, InputDigests, file_status
+from inmf_flow.pipeline.inputs import UNREAD, UNREADABLE, InputDigests
+from inmf_flow.pipeline.known import Known
 from inmf_flow.pipeline.ledger import Entry, Ledger, digest_json
-from inmf_flow.pipeline.recordings import check_corpus
+from inmf_flow.pipeline.located import content_of, located, segment_input, sizes_of, unnamed_references
+from inmf_flow.pipeline.recordings import check_corpus, training_of
 from inmf_flow.pipeline.results import DONE, FAILED, TODO
 from inmf_flow.pipeline.stages import Batch, Digest, StagePlan, Work, Works
 from inmf_flow.registry import parse_spec
@@ -62,6 +63,10 @@ class Planner:
         The validated pipeline.
     run_folder
         Where results are and go.
+    mixtures
+        The recordings that have arrived, where a folder is watched; else the pipeline names them.
+    known
+        What need not be looked at.
 
     Raises
     ------
@@ -69,12 +74,32 @@ class Planner:
         As `check_corpus` does.
     """
 
-    def __init__(self, pipeline: Pipeline, run_folder: Path) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        run_folder: Path,
+        mixtures: Sequence[Recording] = (),
+        known: Known | None = None,
+    ) -> None:
         self.pipeline = pipeline
         self.run_folder = run_folder
         self.ledger = Ledger(run_folder)
         self.digests = InputDigests(run_folder / "ledger" / "digests")
-        self.mixtures, self.training = check_corpus(pipeline)
+        self.mixtures, self.training = check_corpus(pipeline, mixtures)
+        self.known = known or Known()
+
+    def go_on(self, mixtures: list[Recording], added: Sequence[Recording], known: Known) -> None:
+        """Plan from now on for more mixtures, ``added`` to those that there were; only these are looked at."""
+        before, sizes, dictionaries = self.mixtures, self._mixture_sizes, self.dictionaries
+        self.mixtures, self.known = mixtures, known
+        for name in ("remote_files", "dictionaries", "_mixture_sizes", "_training_items", "_training_begins"):
+            self.__dict__.pop(name, None)
+        if len(before) + len(added) == len(mixtures) and all(map(operator.is_, before, mixtures)):
+            self._mixture_sizes = np.concatenate([sizes, sizes_of(added)])
+        if any(map(is_own, self.pipeline.sources.values())):
+            # Behind those that there are, whose places stay the same.
+            self.training |= training_of(self.pipeline, added)
+            self.dictionaries = tuple(dict.fromkeys([*dictionaries, *dictionaries_of(self.pipeline, added)]))
 
     @cached_property
     def remote_files(self) -> list[Path]:
@@ -173,18 +198,18 @@ class Planner:
 
         def inputs(place: int, digest: Digest) -> dict[str, str]:
             recording = recordings[place]
-            return {"audio": digest(recording.file), **common, **_segment_input(recording)}
+            return {"audio": digest(recording.file), **common, **segment_input(recording)}
 
         works = Works(
             len(found),
             item=lambda place: f"{found[place][0]}/{recordings[place].item}",
-            payload=lambda place: {**_located(recordings[place]), "source": found[place][0]},
+            payload=lambda place: {**located(recordings[place]), "source": found[place][0]},
             inputs=inputs,
             files=lambda place: (recordings[place].file,),
-            sizes=_sizes(recordings),
+            sizes=sizes_of(recordings),
             group=lambda place: found[place][0],
         )
-        return StagePlan("analyze", works, self.ledger, self.digests)
+        return StagePlan("analyze", works, self.ledger, self.digests, self.known)
 
     @cached_property
     def _training_items(self) -> list[tuple[str, Recording]]:
@@ -207,7 +232,7 @@ class Planner:
             self.fit_of(dictionary, analyzed) if dictionary in self.training else self._given(dictionary)
             for dictionary in self.dictionaries
         ]
-        return StagePlan("fit", Works.of(works), self.ledger, self.digests)
+        return StagePlan("fit", Works.of(works), self.ledger, self.digests, self.known)
 
     def _given(self, source: str) -> Work:
         model = self.pipeline.sources[source].model
@@ -240,7 +265,7 @@ class Planner:
             parts = {analyzed.works.item(place): results.part(place) for place in done}
         else:
             digests = self.digests.get_all(r.file for r in recordings)
-            inputs["audio"] = digest_json([_content(recording, digests[recording.file]) for recording in recordings])
+            inputs["audio"] = digest_json([content_of(recording, digests[recording.file]) for recording in recordings])
             inputs["transforms"] = digest_json(
                 [[self._transforms[name] for name in self.pipeline.analyzed], self.pipeline.corpus.sample_rate]
             )
@@ -276,11 +301,11 @@ class Planner:
         def inputs(place: int, digest: Digest) -> dict[str, str]:
             recording = mixtures[place]
             models = self._own_models(recording, own, fitted) if own else {}
-            return {"audio": digest(recording.file), **common, **models, **_segment_input(recording)}
+            return {"audio": digest(recording.file), **common, **models, **segment_input(recording)}
 
         def payload(place: int) -> dict[str, Any]:
-            located = _located(mixtures[place])
-            return located | self._own_dictionaries(mixtures[place], own, fitted) if own else located
+            where = located(mixtures[place])
+            return where | self._own_dictionaries(mixtures[place], own, fitted) if own else where
 
         works = Works(
             len(mixtures),
@@ -290,7 +315,7 @@ class Planner:
             files=lambda place: (mixtures[place].file,),
             sizes=self._mixture_sizes,
         )
-        return StagePlan("separate", works, self.ledger, self.digests)
+        return StagePlan("separate", works, self.ledger, self.digests, self.known)
 
     def _own_models(self, mixture: Recording, own: Sequence[str], fitted: Mapping[str, Entry]) -> dict[str, str]:
         """Return the digests of a mixture's own models; where there is none, of the reason."""
@@ -314,13 +339,13 @@ class Planner:
 
     @cached_property
     def _mixture_sizes(self) -> Any:
-        return _sizes(self.mixtures)
+        return sizes_of(self.mixtures)
 
     @_with_listings
     def evaluate(self, separated: StagePlan) -> StagePlan:
         """Plan the scoring of separated mixtures; those that failed have nothing to score."""
         if self.pipeline.evaluate is None:
-            return StagePlan("evaluate", Works.of([]), self.ledger, self.digests)
+            return StagePlan("evaluate", Works.of([]), self.ledger, self.digests, self.known)
         metrics = digest_json([self.metric_versions, self._software("evaluate"), *self._scoring()])
         results, mixtures = separated.results, self.mixtures
         divergence = self.pipeline.evaluate.divergence
@@ -336,15 +361,15 @@ class Planner:
                 "references": UNREAD if UNREAD in references.values() else digest_json(references),
                 "metrics": metrics,
                 **({"models": self._models_of(separated, whole)} if divergence else {}),
-                **_segment_input(recording),
+                **segment_input(recording),
             }
 
         def payload(place: int) -> dict[str, Any]:
             recording = mixtures[chosen[place]]
             references = {source: str(path) for source, path in self.references(recording).items()}
-            located = {**_located(recording), "references": references}
+            where = {**located(recording), "references": references}
             models = separated.works.payload(int(chosen[place])).get("models") if divergence else None
-            return located if models is None else located | {"models": models}
+            return where if models is None else where | {"models": models}
 
         works = Works(
             len(chosen),
@@ -355,7 +380,7 @@ class Planner:
             sizes=self._mixture_sizes[chosen],
             mixtures=chosen,
         )
-        return StagePlan("evaluate", works, self.ledger, self.digests)
+        return StagePlan("evaluate", works, self.ledger, self.digests, self.known)
 
     def _models_of(self, separated: StagePlan, place: int) -> str:
         """Return a digest of what a mixture was separated with, settings and analysis included."""
@@ -368,7 +393,7 @@ class Planner:
             "settings": digest_json([self.pipeline.as_json()["report"], self.pipeline.name]),
             "software": self._software("report"),
         }
-        return StagePlan("report", Works.of([Work("report.html", inputs, {})]), self.ledger, self.digests)
+        return StagePlan("report", Works.of([Work("report.html", inputs, {})]), self.ledger, self.digests, self.known)
 
     def _scoring(self) -> list[Any]:
         """Return how scores are made where that is not the default, so that what was scored by default stays."""
@@ -388,7 +413,7 @@ class Planner:
             return {}
         template = of_mixture(self.pipeline.evaluate.references, recording)
         if self.pipeline.evaluate.permute:
-            return _unnamed_references(self.pipeline.resolve(template))
+            return unnamed_references(self.pipeline.resolve(template))
         named = {source: template.replace("{source}", source) for source in self.pipeline.estimated}
         return {source: self.pipeline.resolve(path) for source, path in named.items()}
 
@@ -400,65 +425,6 @@ class Planner:
         scored = self.pipeline.evaluate
         metrics = scored.metrics if scored is not None and scored.references is not None else ()
         return [[name, plugin_version("metric", name)] for name in metrics]
-
-
-def _unnamed_references(template: Path) -> dict[str, Path]:
-    """Return the files that a path with {source} in its last part can mean, by what stands in its place."""
-    before, _, after = template.name.partition("{source}")
-    if not template.parent.is_dir():
-        return {}
-    found = {
-        path.name[len(before) : len(path.name) - len(after)]: path
-        for path in sorted(template.parent.iterdir())
-        if path.name.startswith(before) and path.name.endswith(after) and not path.name.startswith(".")
-    }
-    # A mixture beside the references is not a source.
-    return {source: path for source, path in found.items() if source not in ("", "mixture")}
-
-
-def _located(recording: Recording) -> dict[str, Any]:
-    """Return what a task needs to read a recording."""
-    path = {"path": recording.file}
-    return {**path, "segment": [recording.start, recording.stop]} if recording.is_segment else path
-
-
-def _segment_input(recording: Recording) -> dict[str, str]:
-    """Return the part of a file that results depend on; of a whole file its content says everything."""
-    return {"segment": digest_json([recording.start, recording.stop])} if recording.is_segment else {}
-
-
-def _content(recording: Recording, digest: str) -> Any:
-    """Return a digest of a recording's file, beside its limits where it is a segment."""
-    return [digest, recording.start, recording.stop] if recording.is_segment else digest
-
-
-def _sizes(recordings: Sequence[Recording]) -> Any:
-    """Return the bytes of each recording, of a segment its share of the file's."""
-    return np.fromiter(map(_size, recordings), np.int64, len(recordings))
-
-
-def _size(recording: Recording) -> int:
-    try:
-        status = file_status(recording.file)
-    except (OSError, ValueError):
-        return 0
-    size = int(status.st_size)
-    if not recording.is_segment:
-        return size
-    duration = _duration(recording.path, (size, status.st_mtime_ns))
-    if duration is None:
-        return size
-    stop = duration if recording.stop is None else min(recording.stop, duration)
-    return math.ceil(size * min(max(stop - (recording.start or 0.0), 0.0) / duration, 1.0))
-
-
-# Segments of one file follow one another.
-@lru_cache(maxsize=1)
-def _duration(path: Path, stamp: tuple[int, int]) -> float | None:
-    try:
-        return audio_info(path).duration
-    except (AudioError, OSError):
-        return None
 
 
 def _lost(fitted: Mapping[str, Entry], dictionaries: Iterable[str]) -> str | None:

@@ -52,6 +52,16 @@ class Results:
         else:
             self._parts[place] = self._part_number(str(part))
 
+    def take_over(self, other: Results) -> None:
+        """Take over the results of other items, which are the first of these."""
+        count = len(other.status)
+        self.status[:count] = other.status
+        for name in ("seconds", "points", "_keys", "_outputs"):
+            getattr(self, name)[:count] = getattr(other, name)
+        self._parts[:count] = other._parts
+        self._part_names = list(other._part_names)
+        self._part_numbers = dict(other._part_numbers)
+
     def key(self, place: int) -> str:
         """Return the key of an item that is not to be done."""
         return bytes(self._keys[place]).hex()

@@ -1,28 +1,25 @@
-"""`run_pipeline`: plans each stage, sends its batches to the cluster, and keeps account."""
+"""A run: plans each stage, sends its batches to the cluster, and keeps account."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from inmf_flow.hookspecs import ItemOutcome, RunInfo, RunResult, StageInfo
 from inmf_flow.pipeline.account import Account, Taken
 from inmf_flow.pipeline.ahead import Ahead, fits_ahead, scores_ahead
-from inmf_flow.pipeline.comparison import run_comparison
-from inmf_flow.pipeline.config import Pipeline, load_pipeline, pipeline_from_mapping
 from inmf_flow.pipeline.dispatch import TaskQueue
 from inmf_flow.pipeline.events import PROGRESS_SECONDS, Pace, event_log
-from inmf_flow.pipeline.explain import Explanation, explain_pipeline
+from inmf_flow.pipeline.explain import explain_pipeline
 from inmf_flow.pipeline.ledger import Entry
 from inmf_flow.pipeline.listing import write_items, write_run_quarantine
 from inmf_flow.pipeline.memory import check_memory
 from inmf_flow.pipeline.outcome import RunOutcome, StageOutcome, known_failures
-from inmf_flow.pipeline.plan import STAGES, Planner, StagePlan, Work, check_output_folder
-from inmf_flow.pipeline.prepare import check_given_models, remove_leftovers, sole_driver, store_remark
+from inmf_flow.pipeline.plan import STAGES, Planner, StagePlan, Work
+from inmf_flow.pipeline.prepare import check_given_models, remove_leftovers, store_remark
 from inmf_flow.pipeline.session import Session, SharedClient
 from inmf_flow.pipeline.settings import stage_settings
 from inmf_flow.pipeline.shared import SharedFit, learns_in_passes, remove_passes
@@ -31,84 +28,25 @@ from inmf_flow.pipeline.takeover import Donors
 from inmf_flow.pipeline.task import Task
 from inmf_flow.pipeline.tidy import remove_outputs, tidy_store
 from inmf_flow.plugins import call_lifecycle
-from inmf_flow.remote import as_path
 
 
-def run_pipeline(
-    pipeline: Pipeline | Path | str | Mapping[str, Any],
-    *,
-    output: Path | str | None = None,
-    scheduler: str | None = None,
-    workers: int | None = None,
-    overrides: Sequence[str] = (),
-    explained: Explanation | None = None,
-) -> RunOutcome:
-    """Run a pipeline: analyse, fit, separate, evaluate, report. What is done already is not done again.
+class Run:
+    """One run: the plans of its stages with what came of them, and the client, only made when there is work.
 
     Parameters
     ----------
-    pipeline
-        A YAML file, or its content as a mapping (paths relative to the working directory), or a validated pipeline.
-    output
-        The run's folder; by default what the pipeline says.
+    planner
+        Of the pipeline and the run's folder, whose lock is held.
     scheduler, workers
-        In place of ``cluster.scheduler`` and ``cluster.workers``.
-    overrides
-        ``"a.b=c"`` changes to a YAML file, as `--set` takes them.
-    explained
-        What `explain_pipeline` said of this pipeline and folder just before: files that it has looked at are not read
-        again to tell whether they changed.
-
-    Returns
-    -------
-    outcome
-        Status, counts, failures with their reasons, metrics and paths. Bad recordings are failed items, not exceptions.
-
-    Raises
-    ------
-    ConfigError
-        When the pipeline is wrong; all faults at once.
-    ModelFileError
-        When a model that it names cannot be used.
-    ClusterError
-        When the cluster cannot be reached.
-
-    Notes
-    -----
-    Local workers are processes: a script must call this under ``if __name__ == "__main__":``.
+        What `Session` takes.
+    donors
+        Runs whose results may be taken over.
+    shared
+        A client that outlives the run.
     """
-    if isinstance(pipeline, Mapping):
-        pipeline = pipeline_from_mapping(dict(pipeline), Path.cwd())
-    elif not isinstance(pipeline, Pipeline):
-        pipeline = load_pipeline(Path(pipeline), overrides)
-    folder = as_path(output) if output is not None else pipeline.run_folder
-    check_output_folder(folder)
-    # Paths that workers get must not depend on a working directory.
-    folder = folder.absolute()
-    where, count = scheduler or pipeline.cluster.scheduler, workers or pipeline.cluster.workers
-    if pipeline.variants:
-        return _run_variants(pipeline, folder, where, count)
-    if explained is not None and (explained.pipeline, explained.folder) == (pipeline, folder):
-        planner = explained.planner
-    else:
-        planner = Planner(pipeline, folder)
-    with sole_driver(folder):
-        return _Run(planner, where, count).run()
 
-
-def _run_variants(pipeline: Pipeline, folder: Path, scheduler: str, workers: int | None) -> RunOutcome:
-    with SharedClient() as shared:
-
-        def run_one(planner: Planner, donors: Donors) -> RunOutcome:
-            with sole_driver(planner.run_folder):
-                return _Run(planner, scheduler, workers, donors, shared).run()
-
-        with sole_driver(folder):
-            return run_comparison(pipeline, folder, run_one)
-
-
-class _Run:
-    """One run: the plans of its stages with what came of them, and the client, only made when there is work."""
+    #: Whether there may be work when all that was planned at the start is done.
+    goes_on = False
 
     def __init__(
         self,
@@ -130,10 +68,12 @@ class _Run:
         self._fitted: dict[str, Entry] = {}
         self._events = event_log(planner.run_folder)
         self._session = Session(planner.pipeline, scheduler, workers, self._events.write, shared)
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, Open] = {}
+        self._told_of_fits = False
         self._begin = time.perf_counter()
 
     def run(self) -> RunOutcome:
+        """Do what is to be done and return what came of it; raise what ends it before."""
         outcome, planner, summary = self.outcome, self.planner, self.summary
         for stage in STAGES:
             planner.ledger.recover(stage)
@@ -151,7 +91,7 @@ class _Run:
         with self._session:
             try:
                 remove_leftovers(planner.run_folder)
-                if todo:
+                if todo or self.goes_on:
                     self._events.write("run_start", run=outcome.name, stages={n: asdict(s) for n, s in stages.items()})
                     self._session.open(name for name, plan in expected.stages.items() if plan.todo)
                     if "fit" in expected.stages and expected.stages["fit"].todo:
@@ -163,6 +103,7 @@ class _Run:
                     "on_run_start", run=RunInfo(outcome.name, outcome.folder, stages, self._session.dashboard)
                 )
                 self._run_stages()
+                self._go_on()
                 outcome.status = "failed" if outcome.failures else "done"
                 if outcome.did_nothing and not summary.is_written(outcome.status):
                     # The run before was killed between its last result and this, or somebody deleted it.
@@ -176,9 +117,9 @@ class _Run:
                 outcome.seconds = time.perf_counter() - self._begin
                 planner.digests.save()
                 self._note(*self._session.notes)
-                if todo or not outcome.did_nothing:
+                if todo or self.goes_on or not outcome.did_nothing:
                     summary.write(outcome.status)
-                if todo:
+                if todo or self.goes_on:
                     counts = outcome.counts
                     self._events.write(
                         "run_end", status=outcome.status, counts=counts, seconds=round(outcome.seconds, 3)
@@ -189,7 +130,15 @@ class _Run:
                     call_lifecycle("on_run_end", result=result)
         return outcome
 
+    def _go_on(self) -> None:
+        """Do what comes after all that was planned at the start."""
+
     def _run_stages(self) -> None:
+        self._separate(self._learn())
+        self._conclude()
+
+    def _learn(self) -> str | None:
+        """Analyse and fit; return why no mixture can be separated, where that is so."""
         planner, outcome = self.planner, self.outcome
         analysis = self._planned("analyze", planner.analyze)
         analyzed = self._stage(analysis, fits_ahead(planner, analysis))
@@ -198,8 +147,8 @@ class _Run:
         planned = self._planned("fit", lambda: planner.fit(analyzed))
         self._donors.take_over(planned)
         fit_plan = self._learned_in_passes(planned)
-        self._fitted = dict(fit_plan.valid)
-        fits = len(fit_plan.todo)
+        self._hold_fitted(fit_plan)
+        self._told_of_fits = bool(fit_plan.todo)
         self._stage(fit_plan)
         for source, entry in self._fitted.items():
             if entry.status == "done":
@@ -207,14 +156,25 @@ class _Run:
         # Files that a fit without a store could not read: elsewhere their analysis has failed.
         left_out = known_failures("fit", self._fitted.values())
         outcome.failures += [failure for failure in left_out if failure not in outcome.failures]
-        blocked = planner.blocked(self._fitted)
+        return planner.blocked(self._fitted)
+
+    def _hold_fitted(self, plan: StagePlan) -> None:
+        self._fitted = dict(plan.valid)
+
+    def _separate(self, blocked: str | None) -> None:
+        """Separate and score what can be."""
+        planner = self.planner
         if blocked is not None:
-            self._fail_all(blocked, told=not fits)
+            self._fail_all(blocked, told=not self._told_of_fits)
         else:
             separation = self._planned("separate", lambda: planner.separate(self._fitted))
             separated = self._stage(separation, scores_ahead(planner, separation))
             self._stage(self._planned("evaluate", lambda: planner.evaluate(separated)))
         self.summary.know(self._plans, self._fitted, blocked)
+
+    def _conclude(self) -> None:
+        """Make the table and the page of what there is."""
+        planner, outcome = self.planner, self.outcome
         self.summary.collect()
         # The page reads these, so they are written before it is made.
         outcome.status = "failed" if outcome.failures else "done"
@@ -261,8 +221,9 @@ class _Run:
         self.summary.know(self._expected | self._plans, self._fitted)
         tally = opened.tally
         # What was done ahead is no earlier result, and what failed then has been told.
-        tally.reused = plan.reused - opened.done
-        failures = [failure for failure in plan.failures if failure[1] not in opened.failed]
+        tally.reused += plan.reused - opened.done
+        told = set(self.outcome.failures)
+        failures = [each for each in plan.failures if each[1] not in opened.failed and each not in told]
         tally.failed += len(failures)
         self.outcome.failures += failures
         self._note(*plan.notes)
@@ -279,7 +240,7 @@ class _Run:
             self._events.write("stage_end", stage=stage, **counts, seconds=round(tally.seconds, 3))
         return plan
 
-    def _opened(self, plan: StagePlan) -> _Open:
+    def _opened(self, plan: StagePlan) -> Open:
         """Return the account of a stage, with the records on the disk those of its plan."""
         stage = plan.stage
         if not plan.is_aligned:
@@ -292,10 +253,10 @@ class _Run:
             self._open[stage].account = account
         else:
             tally = self.outcome.stages.setdefault(stage, StageOutcome()) if plan.total else StageOutcome()
-            self._open[stage] = _Open(plan, account, tally, Pace(len(plan.todo), plan.todo_size))
+            self._open[stage] = Open(plan, account, tally, Pace(len(plan.todo), plan.todo_size))
         return self._open[stage]
 
-    def _tell_start(self, opened: _Open) -> None:
+    def _tell_start(self, opened: Open) -> None:
         if not opened.told:
             opened.told = time.perf_counter()
             plan = opened.plan
@@ -306,7 +267,7 @@ class _Run:
     def _settings(self, stage: str) -> Mapping[str, Any]:
         return stage_settings(stage, self.planner, {"fit": self._fitted})
 
-    def _run_tasks(self, opened: _Open, tasks: Iterator[Task], ahead: Ahead | None = None) -> None:
+    def _run_tasks(self, opened: Open, tasks: Iterator[Task], ahead: Ahead | None = None) -> None:
         stage = opened.plan.stage
         queue = TaskQueue()
         self._session.add(queue, stage, tasks)
@@ -337,7 +298,7 @@ class _Run:
         self._tell_start(opened)
         return [opened.account.task(number, self._settings(plan.stage))]
 
-    def _take(self, opened: _Open, taken: Taken, ahead: bool) -> None:
+    def _take(self, opened: Open, taken: Taken, ahead: bool) -> None:
         stage, tally = opened.plan.stage, opened.tally
         receipt, entry = taken.receipt, taken.receipt.entry
         if stage == "fit":
@@ -363,11 +324,11 @@ class _Run:
         seconds = round(ended.seconds, 3)
         self._events.write("item", stage=ended.stage, item=ended.item, status=ended.status, **why, seconds=seconds)
 
-    def _tell_progress(self, opened: _Open) -> None:
+    def _tell_progress(self, opened: Open) -> None:
         opened.told = time.perf_counter()
         self._events.write("progress", stage=opened.plan.stage, **asdict(opened.pace.progress()))
 
-    def _audio_seconds(self, opened: _Open, taken: Taken) -> float | None:
+    def _audio_seconds(self, opened: Open, taken: Taken) -> float | None:
         """Return the duration of what an item was made from, where that is known."""
         stage, entry = opened.plan.stage, taken.receipt.entry
         if entry.status != "done":
@@ -399,7 +360,7 @@ class _Run:
 
 
 @dataclass
-class _Open:
+class Open:
     """A stage that goes on.
 
     Attributes

@@ -7,67 +7,25 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from inmf_flow.pipeline.inputs import InputDigests
+from inmf_flow.pipeline.known import Known
 from inmf_flow.pipeline.ledger import Entry, Ledger
 from inmf_flow.pipeline.results import DONE, TODO, Results
 from inmf_flow.pipeline.views import Lazy, Todo, Valid
+from inmf_flow.pipeline.work import Batch, Work
+
+__all__ = ["Batch", "Digest", "StagePlan", "Work", "Works"]
 
 Digest = Callable[[Any], str]
 # Inputs that files have to be read for.
 _FROM_FILES = ("audio", "mixture", "references", "model")
 # Batches are cut by these alone, so that they depend on the corpus and not on the cluster or on what remains.
 _BATCH_LIMITS = {"analyze": (4096, 96 << 20), "separate": (16, 8 << 20), "evaluate": (64, 64 << 20)}
-
-
-@dataclass(frozen=True)
-class Work:
-    """One item of a stage: what its result depends on, what a task needs, why it is to be done (None: it is not)."""
-
-    item: str
-    inputs: Mapping[str, str]
-    payload: Mapping[str, Any]
-    size: int = 0
-    why: str | None = None
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Items that one task does and one record holds.
-
-    Attributes
-    ----------
-    name
-        Of the record.
-    works
-        The items.
-    number, first
-        The place of the batch in its plan, and that of its first item.
-    known
-        The entries of earlier runs by item, also those that do not hold any more.
-    """
-
-    name: str
-    works: tuple[Work, ...]
-    number: int = 0
-    first: int = 0
-    known: Mapping[str, Entry] = field(default_factory=dict)
-
-    @property
-    def todo(self) -> list[Work]:
-        """The items that are to be done."""
-        return [work for work in self.works if work.why is not None]
-
-    @property
-    def kept(self) -> list[tuple[Entry, Mapping[str, Any]]]:
-        """The entries that still hold, each with the payload of its item."""
-        kept = (work for work in self.works if work.why is None and work.item in self.known)
-        return [(self.known[work.item], work.payload) for work in kept]
 
 
 class Works:
@@ -156,6 +114,8 @@ class StagePlan:
         Its items.
     ledger, digests
         Of the run's folder.
+    known
+        What need not be looked at.
 
     Attributes
     ----------
@@ -165,9 +125,13 @@ class StagePlan:
         (stage, item, reason) of what failed in an earlier run and is not tried again.
     notes
         Remarks of earlier runs that still hold.
+    reused
+        The number of items that are done according to the records.
     """
 
-    def __init__(self, stage: str, works: Works, ledger: Ledger, digests: InputDigests) -> None:
+    def __init__(
+        self, stage: str, works: Works, ledger: Ledger, digests: InputDigests, known: Known | None = None
+    ) -> None:
         self.stage = stage
         self.works = works
         self.results = Results(works.count)
@@ -175,15 +139,17 @@ class StagePlan:
         self.notes: dict[str, None] = {}
         self._ledger = ledger
         self._digests = digests
+        self._known_before = known or Known()
         self._cuts = works.cuts(stage)
         self._records = ledger.records(stage)
         # Items whose entries are in other records than they should be, or are of no item of this plan.
         self._strays: dict[str, str] = {}
         self._elsewhere: dict[int, str] = {}
         self._places: dict[str, int] | None = None
+        taken_over = self._known_before.take_over(self)
         if self._records.names:
             self._compare()
-        self.reused = self.results.count(DONE)
+        self.reused = self.results.count(DONE) - taken_over
 
     @property
     def total(self) -> int:
@@ -337,13 +303,14 @@ class StagePlan:
     def _compare(self) -> None:
         """Find the items whose entries still hold."""
         expected = {self.name(number) for number in range(len(self._cuts) - 1)}
-        for number in range(len(self._cuts) - 1):
+        for number in self.todo_batches:
             name = self.name(number)
             if name not in self._records.names:
                 continue
             held = self._records.read(name)
             places = {self.works.item(place): place for place in self.places(number)}
-            self._compare_items({places[item]: entry for item, entry in held.items() if item in places})
+            found = {places[item]: entry for item, entry in held.items() if item in places}
+            self._compare_items({place: entry for place, entry in found.items() if not self.results.status[place]})
             self._strays.update((item, name) for item in held if item not in places)
         for name in sorted(self._records.names - expected):
             self._strays.update((item, name) for item in self._records.read(name))
@@ -366,7 +333,12 @@ class StagePlan:
 
     def _compare_items(self, known: Mapping[int, Entry]) -> None:
         # What has to be done in any case need not be read to find that out.
-        alike = [place for place, entry in known.items() if self._may_hold(place, entry)]
+        for place, entry in known.items():
+            if self._known_before.holds(self.stage, entry):
+                self._hold(place, entry)
+        alike = [
+            place for place, entry in known.items() if not self.results.status[place] and self._may_hold(place, entry)
+        ]
         digests = self._digests.get_all(path for place in alike for path in self.works.files(place))
         for place in alike:
             entry = known[place]

@@ -49,7 +49,7 @@ class Summary:
         self._plans: Mapping[str, StagePlan] = {}
         self._fitted: Mapping[str, Entry] = {}
         self._written: tuple[str, ...] = ()
-        outcome.is_large = self._is_large
+        outcome.is_large = self.is_large
 
     def know(self, plans: Mapping[str, StagePlan], fitted: Mapping[str, Entry], blocked: str | None = None) -> None:
         """Take note of the plans, with what has come of them so far, and of the sources' models."""
@@ -58,7 +58,8 @@ class Summary:
         self.blocked = blocked or self.blocked
 
     @property
-    def _is_large(self) -> bool:
+    def is_large(self) -> bool:
+        """Whether there are so many mixtures that ``run.json`` does not list them."""
         return len(self._planner.mixtures) > MOST_LISTED
 
     @property
@@ -72,7 +73,7 @@ class Summary:
         """
         planner, outcome = self._planner, self._outcome
         items: Any = OUTCOMES_FILE
-        if not self._is_large:
+        if not self.is_large:
             items = dict(self._items())
             self._outcomes.unlink(missing_ok=True)
         elif status != "running":
@@ -109,7 +110,7 @@ class Summary:
             if (document["status"], document["config_hash"]) != (status, planner.config_hash):
                 return False
             items = document["items"]
-            if self._is_large:
+            if self.is_large:
                 return bool(items == OUTCOMES_FILE) and holds_lines(self._outcomes, self._lines())
             # What a manifest says may have changed where no result did.
             described = {recording.item: self._described(recording) for recording in planner.mixtures}
@@ -121,7 +122,10 @@ class Summary:
     def collect(self) -> None:
         """Let ``metrics.csv`` be the table of all scores, and give the outcome estimates and scores."""
         path = self._planner.run_folder / "metrics.csv"
-        if not self._is_large:
+        for name in ("metrics", "estimates"):
+            # Of an earlier time, where a run goes on.
+            vars(self._outcome).pop(name, None)
+        if not self.is_large:
             rows = list(self._rows())
             self._outcome.read_metrics, self._outcome.read_estimates = (lambda: rows), self._estimates
             # As they are now, whatever becomes of the folder.

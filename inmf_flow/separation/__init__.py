@@ -2,7 +2,7 @@
 
 from inmf_flow.separation.analysis import analyze_excerpts, analyze_file
 from inmf_flow.separation.dictionary import Dictionary
-from inmf_flow.separation.files import SeparatedFile, separate_file
+from inmf_flow.separation.files import FileProgress, SeparatedFile, separate_file
 from inmf_flow.separation.groups import group_components
 from inmf_flow.separation.masks import Mask, parse_mask, source_gains
 from inmf_flow.separation.missing import extend_bandwidth, inpaint
@@ -14,6 +14,7 @@ from inmf_flow.separation.unknown import learn_unknown
 __all__ = [
     "ORACLE_MASKS",
     "Dictionary",
+    "FileProgress",
     "Mask",
     "MemberTransforms",
     "SeparatedFile",

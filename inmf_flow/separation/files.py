@@ -3,30 +3,59 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from inmf_flow.audio import AudioReader, StreamResampler, WavWriter, audio_info, fit_length, open_audio
+from inmf_flow._version import __version__
+from inmf_flow.errors import ArgumentError
+from inmf_flow.factorize import content_digest
+from inmf_flow.files import digest_bytes, digest_file
 from inmf_flow.points import PointSet
-from inmf_flow.remote import as_path
+from inmf_flow.remote import RemotePath, as_path, is_remote
 from inmf_flow.separation.analysis import analyze_excerpts
 from inmf_flow.separation.dictionary import Dictionary
+from inmf_flow.separation.file_segments import FileSegments, Mixture
 from inmf_flow.separation.masks import Mask
+from inmf_flow.separation.resume import outputs_for
 from inmf_flow.separation.supervised import (
     BLOCK_SECONDS,
+    BlockSeparation,
     TransformChoice,
     as_transforms,
-    separate_blocks,
+    member_transforms,
     shares_channels,
 )
 from inmf_flow.transform import Transform, checked_analysis
+
+#: What to do with the outputs that an interrupted separation of a long file has left.
+Unfinished = Literal["ignore", "resume", "restart"]
+
+# Long enough that records and what is analysed twice cost next to nothing, short enough to lose little.
+SEGMENT_SECONDS = 300.0
+# Raise it when equal settings give other bytes than before.
+_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class FileProgress:
+    """How far the separation of a file has come.
+
+    Attributes
+    ----------
+    done, total
+        Seconds of audio; MP3 and Ogg headers may only estimate the total.
+    resumed
+        Seconds that earlier runs had done.
+    """
+
+    done: float
+    total: float
+    resumed: float
 
 
 @dataclass(frozen=True)
@@ -64,6 +93,9 @@ def separate_file(
     channels: str = "each",
     start: float | None = None,
     stop: float | None = None,
+    segment_seconds: float = SEGMENT_SECONDS,
+    unfinished: Unfinished = "ignore",
+    progress: Callable[[FileProgress], None] | None = None,
 ) -> SeparatedFile:
     """Separate an audio file and write ``folder/SOURCE.wav`` for each source.
 
@@ -81,50 +113,65 @@ def separate_file(
     start, stop
         The part of the file to separate, in seconds from the file's start; None stands for its start and its end.
         Estimates of parts that meet, laid end to end, have every sample of the file once.
+    segment_seconds
+        A longer file is separated in segments of so many seconds, each as if nothing before it had been, so that the
+        bytes that are written do not depend on where a run was interrupted. Files in which one cannot seek are one
+        segment.
+    unfinished
+        ``"resume"`` keeps what is done in ``folder/.partial`` after each segment, and goes on with what an interrupted
+        run of the same mixture, models and options has left there; ``"restart"`` begins anew and keeps it too;
+        ``"ignore"`` does neither. Folders on object stores and file systems without locks keep nothing.
+    progress
+        Called when it begins and after each block.
 
     Raises
     ------
     AudioError
         When the file cannot be read to its end, or holds samples that are not finite; when the part does not lie in it.
+    OutputError
+        When outputs cannot be written, or another process is writing the same ones.
     """
+    if not 0 < segment_seconds < math.inf:
+        got = f"segment_seconds {segment_seconds!r}"
+        raise ArgumentError("segments must have a length", got=got, expected="seconds above 0")
+    if unfinished not in ("ignore", "resume", "restart"):
+        raise ArgumentError(
+            "no such way with what is unfinished", got=repr(unfinished), expected="'ignore', 'resume' or 'restart'"
+        )
     mask = mask or Mask()
-    if shares_channels(channels) and audio_info(mixture).channels > 1:
+    source = Mixture.of(as_path(mixture), sample_rate, start, stop)
+    if shares_channels(channels) and source.info.channels > 1:
         first = as_transforms(transform)[:1]
         dictionary = dictionary.with_channels(analyze_excerpts(mixture, first, sample_rate, start=start, stop=stop))
-    with ExitStack() as stack:
-        begin, lead = _common_begin(mixture, start, sample_rate)
-        reader = stack.enter_context(open_audio(mixture, sample_rate, begin, stop))
-        info = reader.info
-        outputs = {name: as_path(folder) / f"{name}.wav" for name in dictionary.names}
-        writers = {
-            name: stack.enter_context(WavWriter(path, info.sample_rate, info.channels))
-            for name, path in outputs.items()
-        }
-        size = max(int(reader.sample_rate), 1)
-        estimates: Iterator[dict[str, NDArray[Any]]] = iter(())
-        # At a much lower rate a clip of some samples may have none: then there is nothing to tell the sources by.
-        if reader.frames:
-            estimates = separate_blocks(
-                reader.blocks(size), reader.sample_rate, dictionary, transform, mask, max_iter, block_seconds, refine
-            )
-        if reader.sample_rate != info.sample_rate:
-            native = stack.enter_context(open_audio(mixture, None, start, stop))
-            ready = _Queue(
-                _resampled(estimates, reader.sample_rate, info.sample_rate, info.channels),
-                dictionary.names,
-                info.channels,
-            )
-            ready.take(lead)
-            estimates = _at_native_rate(ready, native, share_rest=not mask.paper)
-        frames = 0
-        for piece in estimates:
-            for name, writer in writers.items():
-                writer.write(piece[name])
-            frames += next(iter(piece.values())).shape[-1]
-        rate = int(reader.sample_rate)
-        trials = [_trial(each, rate) for each in as_transforms(transform)]
-        known = min(member.known_band(trials, rate) for member in dictionary.members)
-    return SeparatedFile(outputs, info.sample_rate, info.channels, frames, known)
+    work = BlockSeparation(source.rate, dictionary, transform, mask, max_iter, refine)
+    segments = FileSegments(source, work, block_seconds, segment_seconds, share_rest=not mask.paper)
+    outputs = {name: as_path(folder) / f"{name}.wav" for name in dictionary.names}
+    key = None
+    if unfinished != "ignore" and segments.length is not None and not is_remote(as_path(folder)):
+        options = [mask, max_iter, refine, channels, block_seconds, segment_seconds]
+        key = _key(source, dictionary, transform, options)
+    rate = source.info.sample_rate
+    with outputs_for(outputs, rate, source.info.channels, key, unfinished == "restart") as written:
+        resumed = written.frames
+
+        def tell() -> None:
+            if progress is not None:
+                progress(
+                    FileProgress(written.frames / rate, max(segments.frames, written.frames) / rate, resumed / rate)
+                )
+
+        tell()
+        if not written.is_whole:
+            for number, estimates in enumerate(segments.separated(segments.number_after(written.frames))):
+                if number:
+                    # Not after the last: what is whole is said by another record.
+                    written.commit()
+                for piece in estimates:
+                    written.write(piece)
+                    tell()
+    trials = [_trial(each, source.rate) for each in as_transforms(transform)]
+    known = min(member.known_band(trials, source.rate) for member in dictionary.members)
+    return SeparatedFile(outputs, rate, source.info.channels, written.frames, known)
 
 
 # A transform does not change, and the files of a batch are separated by the same.
@@ -134,53 +181,25 @@ def _trial(transform: Transform, sample_rate: int) -> PointSet:
     return checked_analysis(transform, np.zeros(1, np.float32), sample_rate).without_synthesis()
 
 
-def _common_begin(mixture: Path | str, start: float | None, sample_rate: int | None) -> tuple[float | None, int]:
-    """Return where analysis of a part is to begin, and how many of the mixture's samples that is before the part.
-
-    Its first sample is one of both rates: otherwise estimates would be up to a sample of the analysis's rate early.
-    """
-    if start is None or sample_rate is None:
-        return start, 0
-    rate = audio_info(mixture).sample_rate
-    first = round(start * rate)
-    lead = first % (rate // math.gcd(rate, int(sample_rate)))
-    return (first - lead) / rate, lead
-
-
-def _at_native_rate(ready: _Queue, native: AudioReader, share_rest: bool) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield estimates block by block of the mixture; what resampling lost of the mixture is shared equally."""
-    for block in native.blocks(native.info.sample_rate):
-        piece = ready.take(block.shape[-1])
-        if share_rest:
-            rest = (block - sum(piece.values())) / np.float32(len(piece))
-            piece = {name: audio + rest for name, audio in piece.items()}
-        yield piece
-
-
-def _resampled(
-    estimates: Iterator[dict[str, NDArray[Any]]], rate: int, native_rate: int, channels: int
-) -> Iterator[dict[str, NDArray[Any]]]:
-    resamplers: dict[str, StreamResampler] = {}
-    for piece in estimates:
-        resamplers = resamplers or {name: StreamResampler(rate, native_rate, channels) for name in piece}
-        yield {name: resamplers[name].push(audio.astype(np.float32, copy=False)) for name, audio in piece.items()}
-    yield {name: resampler.finish() for name, resampler in resamplers.items()}
-
-
-class _Queue:
-    """Pieces of several sources, handed out in other lengths than they come in."""
-
-    def __init__(self, pieces: Iterator[dict[str, NDArray[Any]]], names: Sequence[str], channels: int) -> None:
-        self._pieces = pieces
-        self._held: dict[str, NDArray[Any]] = {name: np.zeros((channels, 0), np.float32) for name in names}
-
-    def take(self, count: int) -> dict[str, NDArray[Any]]:
-        """Return the next so many samples; zeros after the end, where rounding lost a sample or two."""
-        while min(audio.shape[-1] for audio in self._held.values()) < count:
-            piece = next(self._pieces, None)
-            if piece is None:
-                break
-            self._held |= {name: np.concatenate([self._held[name], audio], axis=-1) for name, audio in piece.items()}
-        taken = {name: fit_length(audio[..., :count], count) for name, audio in self._held.items()}
-        self._held = {name: audio[..., count:] for name, audio in self._held.items()}
-        return taken
+def _key(
+    mixture: Mixture, dictionary: Dictionary, transform: TransformChoice, settings: list[object]
+) -> dict[str, str]:
+    """Return all that the bytes of outputs depend on, by what messages call it."""
+    if isinstance(mixture.path, RemotePath):
+        # Its time of change holds the object's tag: another content has another.
+        status = mixture.path.stat()
+        content = f"{status.st_size} {status.st_mtime_ns}"
+    else:
+        content = digest_file(mixture.path)
+    transforms = [
+        [f"{type(each).__qualname__} {each.version} {each.config!r}" for each in chosen]
+        for chosen in member_transforms(transform, dictionary)
+    ]
+    described = {
+        "mixture": [content, mixture.rate, mixture.start, mixture.stop],
+        "model": [dictionary.names, *map(content_digest, dictionary.models)],
+        "transform": transforms,
+        "setting": settings,
+        "version of this program": [__version__, _VERSION],
+    }
+    return {name: digest_bytes(repr(value).encode()) for name, value in described.items()}

@@ -21,8 +21,8 @@ Float32 = NDArray[np.float32]
 
 # Share of a level start in a warm one: a component that the last frame did not have must be able to come back.
 _FRESH = 0.5
-# Seconds that templates at the start count for where they follow the stream: of known sources as many half-lives, of
-# unknown ones next to nothing.
+# Seconds that templates at the start count for where they follow the stream: those of unknown sources next to nothing,
+# of known ones a half-life.
 _UNKNOWN_PRIOR = 0.05
 
 
@@ -90,15 +90,7 @@ class FrameGains:
         weights = np.where(self._unseen, np.float32(0), grid.frequency_weights)
         table = np.concatenate([tables[name] for name in self.names], axis=1)
         self._fit = FrameFit(table, weights, dictionary.beta_loss, dictionary.weights)
-        self._followers = [
-            OnlineTemplates(
-                self._fit,
-                self._columns(name),
-                half_life,
-                _UNKNOWN_PRIOR if name in rules.unknown else half_life,
-            )
-            for name, half_life in rules.half_lives.items()
-        ]
+        self._follower = self._follow(rules) if rules.half_lives else None
         self._last_time = -math.inf
         self._previous: Float32 | None = None
         # Of each source, [C, F, frames] up to the last one.
@@ -144,8 +136,8 @@ class FrameGains:
         last = h.reshape(-1, channels, count)[..., -1]
         if rules.warm_start and (values > 0).any():
             self._previous = last
-        for follower in self._followers:
-            follower.follow(values, h * scale, seconds)
+        if self._follower is not None:
+            self._follower.follow(values, h * scale, seconds)
         models = []
         for first, stop in pairwise(self._edges):
             model = self._fit.templates[:, first:stop] @ h[first:stop]
@@ -160,6 +152,20 @@ class FrameGains:
         level = self._previous.mean(axis=0, keepdims=True)
         start = np.float32(1 - _FRESH) * self._previous + np.float32(_FRESH) * level
         return np.repeat(start, count, axis=1).astype(np.float32)
+
+    def _follow(self, rules: FrameRules) -> OnlineTemplates:
+        columns = [np.arange(self._edges[-1])[self._columns(name)] for name in rules.half_lives]
+        counts = [len(mine) for mine in columns]
+        unknown = [name in rules.unknown for name in rules.half_lives]
+        seconds = list(rules.half_lives.values())
+        priors = np.where(unknown, _UNKNOWN_PRIOR, seconds)
+        return OnlineTemplates(
+            self._fit,
+            np.concatenate(columns),
+            np.repeat(seconds, counts),
+            np.repeat(priors, counts),
+            np.repeat(unknown, counts),
+        )
 
     def _columns(self, name: str) -> slice:
         at = self.names.index(name)

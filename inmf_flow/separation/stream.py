@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from inmf_flow.audio.arrays import as_count
 from inmf_flow.errors import ArgumentError
 from inmf_flow.factorize import INMF
 from inmf_flow.points import GridBlock
@@ -16,7 +17,7 @@ from inmf_flow.separation.frame_gains import FrameGains, FrameRules
 from inmf_flow.separation.masks import Mask, parse_mask
 from inmf_flow.separation.stream_steps import BetweenRates, Steps, Work, delay_between_rates
 from inmf_flow.separation.supervised import BlockSeparation, TransformChoice, as_transforms
-from inmf_flow.transform import as_channels, checked_analysis, synthesis_context
+from inmf_flow.transform import as_channels, checked_analysis, checked_synthesis, synthesis_context
 
 Audio = NDArray[Any]
 
@@ -117,24 +118,31 @@ class StreamSeparator:
         random_state: int = 0,
     ) -> None:
         known = {name: model for name, model in models.items() if not isinstance(model, int)}
-        unknown = {name: _whole(f"components of {name}", n, 1) for name, n in models.items() if isinstance(n, int)}
+        unknown = {
+            name: as_count(n, f"components of {name}", "templates") for name, n in models.items() if isinstance(n, int)
+        }
         dictionary = Dictionary(known)
         self.names = list(models)
-        self.sample_rate = _whole("sample_rate", sample_rate, 1)
+        self.sample_rate = as_count(sample_rate, "sample_rate", "hertz")
         if analysis_rate is None:
             self.analysis_rate = _analysis_rate(self.sample_rate, dictionary.max_frequency)
         else:
-            self.analysis_rate = _whole("analysis_rate", analysis_rate, 1)
+            self.analysis_rate = as_count(analysis_rate, "analysis_rate", "hertz")
         ratio = self.analysis_rate / self.sample_rate
-        ahead = None if lookahead is None else round(_whole("lookahead", lookahead, 0) * ratio)
+        ahead = None if lookahead is None else round(as_count(lookahead, "lookahead", "samples", 0) * ratio)
         chosen = parse_mask(mask)
         self._work = BlockSeparation(
-            self.analysis_rate, dictionary, transform, chosen, _whole("max_iter", max_iter, 1), lookahead=ahead
+            self.analysis_rate,
+            dictionary,
+            transform,
+            chosen,
+            as_count(max_iter, "max_iter", "updates"),
+            lookahead=ahead,
         )
         if block is None:
             latency = max(synthesis_context(each, self.analysis_rate)[1] for each in as_transforms(transform))
             block = max(round(latency / 4 / ratio), 1)
-        self.block = _whole("block", block, 1)
+        self.block = as_count(block, "block", "samples")
         half_lives = _half_lives(adapt, self.names)
         rules = FrameRules(
             max_iter,
@@ -153,6 +161,7 @@ class StreamSeparator:
         else:
             rates = self.sample_rate, self.analysis_rate
             self.delay = delay_between_rates(*rates, self.block, self._work.reach[1], self._step)
+        _warm_up(self._work)
         # Made when the first block says how many channels there are.
         self._stream: Work | None = None
         self._shape: tuple[int, bool, Any] = (0, True, np.float32)
@@ -258,6 +267,15 @@ def _remember_frames(work: BlockSeparation, names: Sequence[str], mask: Mask, ru
     return frames
 
 
+def _warm_up(work: BlockSeparation) -> None:
+    """Do once what is slow the first time, so that no block of the stream has to."""
+    for transform in {id(each): each for transforms in work.members for each in transforms}.values():
+        samples = np.zeros((1, 1), np.float32)
+        points = checked_analysis(transform, samples, work.sample_rate)
+        gains = [np.ones(block.magnitudes.shape, np.float32) for block in points.blocks]
+        checked_synthesis(transform, points, gains, 1)
+
+
 def _analysis_rate(sample_rate: int, known: float) -> int:
     """Return hertz at which to analyse: less than the stream's where the models know only a part of its band."""
     # Points of the highest band may lie a little below the Nyquist frequency of what models were learned from.
@@ -273,12 +291,6 @@ def _half_lives(adapt: Mapping[str, float] | Sequence[str], names: Sequence[str]
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
             raise ArgumentError("a half-life must be seconds above 0", where=f"adapt {name}", got=seconds)
     return chosen
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ArgumentError(f"{name} must be a whole number", got=value, expected=f"{least} or more")
-    return int(value)
 
 
 def _share(name: str, value: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -148,17 +149,7 @@ def separate_blocks(
         From the source's name to the next stretch of audio, [channels, samples].
     """
     work = BlockSeparation(sample_rate, dictionary, transform, mask, max_iter, refine)
-    audio = SlidingAudio(blocks)
-    step = max(int(block_seconds * sample_rate), sum(work.reach))
-    start = 0
-    while audio.length is None or start < audio.length:
-        window, offset = audio.window(start - work.reach[0], start + step + work.reach[1])
-        stop = start + step if audio.length is None else min(start + step, audio.length)
-        if start >= stop:
-            break
-        estimates = work.estimates(window, offset, start, stop, audio.length)
-        yield dict(zip(dictionary.names, estimates, strict=True))
-        start = stop
+    yield from work.stretches(SlidingAudio(blocks), itertools.count(0, work.step(block_seconds)))
 
 
 class BlockSeparation:
@@ -250,6 +241,31 @@ class BlockSeparation:
             parts, spans = [points for points, _ in found], [span for _, span in found]
             estimates = refined(estimates, self.members[0], parts, spans, self.sample_rate, self.refine)
         return [estimate[..., start - offset : stop - offset] for estimate in estimates]
+
+    def step(self, seconds: float) -> int:
+        """Return how many samples of output to make at a time: so many seconds, but no fewer than they depend on."""
+        least: int = sum(self.reach)
+        return max(int(seconds * self.sample_rate), least)
+
+    def stretches(self, audio: SlidingAudio, edges: Iterable[int]) -> Iterator[dict[str, NDArray[Any]]]:
+        """Yield audio [channels, samples] of each source between every two edges, as far as the recording goes.
+
+        Parameters
+        ----------
+        audio
+            The recording, from ``reach`` before the first edge or earlier.
+        edges
+            Ascending, in samples from the recording's start.
+        """
+        for start, end in itertools.pairwise(edges):
+            if audio.length is not None and start >= audio.length:
+                break
+            window, offset = audio.window(start - self.reach[0], end + self.reach[1])
+            stop = end if audio.length is None else min(end, audio.length)
+            if start >= stop:
+                break
+            estimates = self.estimates(window, offset, start, stop, audio.length)
+            yield dict(zip(self.dictionary.names, estimates, strict=True))
 
     def _analysed(
         self, transform: Transform, window: NDArray[Any], offset: int, start: int, stop: int, length: int | None

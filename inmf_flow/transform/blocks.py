@@ -21,13 +21,15 @@ class SlidingAudio:
     ----------
     blocks
         Consecutive blocks, each [channels, samples], of any sizes.
+    offset
+        Which sample of the recording the first block begins with; what is before it counts as left behind.
     """
 
-    def __init__(self, blocks: Iterable[NDArray[Any]]) -> None:
+    def __init__(self, blocks: Iterable[NDArray[Any]], offset: int = 0) -> None:
         self._blocks = iter(blocks)
         self._held: list[NDArray[Any]] = []
-        self._offset = 0
-        self._end = 0
+        self._offset = offset
+        self._end = offset
         #: Samples in the recording, known once its end was read.
         self.length: int | None = None
 

@@ -1,14 +1,13 @@
 """The pipeline file: YAML read safely, validated whole, and described for editors."""
 
+from inmf_flow.pipeline.config.corpus import Corpus, Segments, Watch
 from inmf_flow.pipeline.config.kinds import Choice, ManifestEntry
 from inmf_flow.pipeline.config.models import (
     Cluster,
-    Corpus,
     Evaluate,
     Fit,
     Pipeline,
     Report,
-    Segments,
     Separate,
     Source,
 )
@@ -32,6 +31,7 @@ __all__ = [
     "Separate",
     "Source",
     "Variant",
+    "Watch",
     "load_pipeline",
     "pipeline_from_mapping",
     "pipeline_schema",

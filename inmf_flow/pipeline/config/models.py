@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, Strict, model_validator
 
+from inmf_flow.pipeline.config.corpus import Corpus
 from inmf_flow.pipeline.config.kinds import (
     MAX_TRANSFORMS,
     Choice,
@@ -36,36 +37,6 @@ from inmf_flow.remote import as_path, is_remote
 
 Amounts = dict[Text, Annotated[Real, Field(gt=0)]]
 """How much of each of Dask's abstract resources a task takes."""
-
-
-class Segments(Section):
-    """How recordings that are longer than a segment are cut into items of their own."""
-
-    seconds: Real = Field(ge=1, description="The most that a segment lasts.")
-    overlap: Real = Field(
-        default=0.0, ge=0, description="Seconds that consecutive segments share, at most half of `seconds`."
-    )
-
-    @model_validator(mode="after")
-    def _overlaps_no_further_than_its_neighbour(self) -> Segments:
-        if self.overlap > self.seconds / 2:
-            raise ValueError(f"'overlap' is {self.overlap:g}, expected at most {self.seconds / 2:g}, half of 'seconds'")
-        return self
-
-
-class Corpus(Section):
-    """Which recordings are to be separated."""
-
-    mixtures: Recordings = Field(
-        description="Files to separate: a path, folder, glob pattern or manifest, or a list of them."
-    )
-    segments: Segments | None = Field(
-        default=None, description="How long recordings are cut into items of their own; null: they are not."
-    )
-    sample_rate: Annotated[Whole, Field(ge=100, le=768_000)] | None = Field(
-        default=None,
-        description="Rate in hertz to which audio is resampled for analysis; null keeps each file's own.",
-    )
 
 
 class Source(Section):
@@ -474,4 +445,5 @@ class Pipeline(Section):
         data["fit"]["analyze"] = list(self.fit.analyze or self.transforms)
         data["separate"]["synthesize"] = list(self.separate.synthesize or [next(iter(self.transforms))])
         data["output"] = self.output or f"runs/{self.name}"
+        data["corpus"].pop("watch" if self.corpus.watch is None else "mixtures")
         return data

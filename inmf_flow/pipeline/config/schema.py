@@ -31,7 +31,8 @@ def pipeline_schema() -> dict[str, Any]:
     metrics = registry.metrics.names()
     one, several = definitions["Evaluate"]["properties"]["metrics"]["anyOf"]
     one["enum"] = several["items"]["enum"] = metrics
-    _exactly_one_of_audio_and_model(definitions["Source"])
+    _exactly_one_of(definitions["Source"], "audio", "model")
+    _exactly_one_of(definitions["Corpus"], "mixtures", "watch")
     for key, section in schema["properties"].items():
         # pydantic leaves the description to the section's own, which editors do not show at the key.
         description = Pipeline.model_fields[key].description
@@ -56,5 +57,5 @@ def _options_schema(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _exactly_one_of_audio_and_model(source: dict[str, Any]) -> None:
-    source["oneOf"] = [{"required": ["audio"]}, {"required": ["model"]}]
+def _exactly_one_of(section: dict[str, Any], *keys: str) -> None:
+    section["oneOf"] = [{"required": [key]} for key in keys]

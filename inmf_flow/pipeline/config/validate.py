@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from inmf_flow.pipeline.config.checks import check_names, check_sources, check_transforms
+from inmf_flow.pipeline.config.corpus import check_mixtures
 from inmf_flow.pipeline.config.loader import MAX_DEPTH, Document, Places, read_document
 from inmf_flow.pipeline.config.models import Pipeline
 from inmf_flow.pipeline.config.overrides import apply_overrides
@@ -95,7 +96,7 @@ def _checked(
     except ValidationError as error:
         findings += findings_of(error, Pipeline, data, texts=texts)
     wrong_transforms, transforms = check_transforms(data, texts)
-    findings += wrong_transforms + check_names(data, transforms) + check_sources(data, base)
+    findings += wrong_transforms + check_mixtures(data) + check_names(data, transforms) + check_sources(data, base)
     if findings or pipeline is None:
         return None, findings
     pipeline = pipeline.model_copy(update={"transforms": transforms})
