@@ -115,7 +115,8 @@ def measure_sdr(folder: Path, examples: list[str]) -> dict[str, Any]:
         "5 updates, warm start": {"max_iter": 5, "warm_start": True},
         "20 updates, warm start": {"warm_start": True},
     }
-    scores: dict[str, list[float]] = {"offline, 100 updates": [], "offline, 20 updates": [], **{way: [] for way in ways}}
+    offline_ways = ["offline, 100 updates", "offline, 20 updates"]
+    scores: dict[str, list[float]] = {way: [] for way in [*offline_ways, *ways]}
     for example in examples:
         audio = {path.stem: read_audio(path)[0][0] for path in sorted((folder / example).glob("*.flac"))}
         models = {f"s{n}": INMF(20).fit(stft.analyze(audio[f"train_{n}"], RATE)) for n in (1, 2)}
@@ -139,7 +140,8 @@ def measure_sdr(folder: Path, examples: list[str]) -> dict[str, Any]:
         gains = np.array(values) - offline
         means = gains[random.integers(0, len(gains), (10_000, len(gains)))].mean(axis=1)
         low, high = np.quantile(means, [0.025, 0.975])
-        result[way] = {"sdr": float(np.mean(values)), "gain": float(gains.mean()), "interval": [float(low), float(high)]}
+        interval = [float(low), float(high)]
+        result[way] = {"sdr": float(np.mean(values)), "gain": float(gains.mean()), "interval": interval}
     return result
 
 

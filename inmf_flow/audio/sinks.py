@@ -37,6 +37,10 @@ class Sink(Protocol):
         """Take a block, [channels, samples]."""
         ...
 
+    def end(self) -> None:
+        """Say that nothing more comes, without waiting for anybody."""
+        ...
+
     def close(self) -> None:
         """Make what was written whole."""
         ...
@@ -61,6 +65,9 @@ class FileSink:
             self.gone = True
             self._writer.__exit__(type(error), error, error.__traceback__)
             raise
+
+    def end(self) -> None:
+        """Wait for `close`: a file has no reader that could wait."""
 
     def close(self) -> None:
         """Let the file appear under its name."""
@@ -107,9 +114,12 @@ class PipeSink:
         """Hand a block on; wait while the reader is far behind."""
         self._put(self._form.encode(audio))
 
+    def end(self) -> None:
+        """Let the reader see the end once it has read everything."""
+        self._put(None)
+
     def close(self) -> None:
         """Wait until all was read, or nobody reads; raise `OutputError` where writing failed for another reason."""
-        self._put(None)
         self._thread.join()
         if self._failure is not None:
             got = self._failure.strerror or str(self._failure)
@@ -169,6 +179,9 @@ class Sinks:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         failures: list[Exception] = []
+        # All end before one is waited for: who reads one pipe to its end may open the next only then.
+        for sink in self._sinks.values():
+            sink.end()
         for sink in self._sinks.values():
             try:
                 sink.close()

@@ -127,7 +127,9 @@ def stream(
     models |= _numbers(learn or [], "--learn", int, "components")
     half_lives = _numbers(adapt or [], "--adapt", float, "seconds", default=10.0)
     mask = _mask(wiener, paper_mask)
-    encoding = PcmFormat(1, 1, raw_output).encoding
+    for encoding in (raw_output, raw or raw_output):
+        # What is wrong is told before anything is waited for.
+        PcmFormat(1, 1, encoding)
     targets = _targets(output, list(models))
     with ExitStack() as stack:
         source = _open_input(stack, input_, device, raw, rate, channels)
@@ -145,7 +147,7 @@ def stream(
             analysis_rate=analysis_rate,
         )
         stopped = stack.enter_context(_stopped_by_signals())
-        sinks = stack.enter_context(Sinks(_open_outputs(targets, source, separator.names, encoding)))
+        sinks = stack.enter_context(Sinks(_open_outputs(targets, source, separator.names, raw_output)))
         meter = _MeterLine(separator, sinks, quiet)
         total = run_stream(
             BlockQueue(source.blocks(separator.block)),
@@ -202,6 +204,7 @@ def _open_input(
         name = "standard input"
     else:
         file, name = open(path, "rb", buffering=0), path  # noqa: SIM115
+    stack.callback(file.close)
     reader = PcmReader(file, None if raw is None else PcmFormat(rate or 1, channels, raw), name)
     form = reader.format
     return _Source(form.sample_rate, form.channels, lambda block: blocks_of(reader, block), lambda: 0)
