@@ -49,7 +49,7 @@ _Lookahead = Annotated[
     typer.Option(metavar="SECONDS", help="Longest wait for models with a context. [default: their context]"),
 ]
 _Updates = Annotated[int, typer.Option(min=1, help="Updates of each frame's activations, at most.")]
-_Warm = Annotated[bool, typer.Option("--warm-start", help="Start frames where the one before ended: fewer updates do.")]
+_Warm = Annotated[bool, typer.Option("--warm-start", help="Start frames where the one before ended.")]
 _Budget = Annotated[
     float | None,
     typer.Option(metavar="SHARE", help="Share of a block's duration after which its updates end. [default: never]"),

@@ -21,8 +21,8 @@ from inmf_flow.transform import as_channels, checked_analysis, checked_synthesis
 
 Audio = NDArray[Any]
 
-# Updates of a frame that starts where the last one ended, and seconds after which what a dictionary that follows the
-# stream heard counts half (docs/live.md).
+# Updates of a frame, the best of those tried on the development examples (docs/live.md), and seconds after which what a
+# dictionary that follows the stream heard counts half.
 MAX_ITER = 20
 HALF_LIFE = 10.0
 # Hertz of usual sample rates: a stream is analysed at the lowest that has all that the models know.
@@ -67,7 +67,7 @@ class StreamSeparator:
         Share of a block's duration after which its updates end, so that a slow machine falls behind in quality and not
         in time; results then depend on the machine. One grid only.
     warm_start
-        Start each block's frames from the activations of the frame before, so that fewer updates do. One grid only.
+        Start each block's frames from the activations of the frame before: better where updates are few. One grid only.
     adapt
         Names of sources whose templates follow the stream, or a mapping from the name to the half-life of what they
         heard in seconds (10 by default). Sources that are learned from the stream always do. One grid only.

@@ -14,6 +14,7 @@ from inmf_flow import INMF, StreamSeparator, get_transform, separate
 from inmf_flow.audio import resample
 from inmf_flow.errors import ArgumentError, InmfError, PluginError
 from inmf_flow.evaluate import si_sdr
+from inmf_flow.separation import MemberTransforms
 from inmf_flow.transform import Transform
 
 STFT = get_transform("stft", n_fft=1024, hop_length=256)
@@ -319,3 +320,14 @@ def test_a_transform_that_promises_too_little_delay_is_named(voices: Any) -> Non
 
     with pytest.raises(PluginError, match="latency returned 3"):
         StreamSeparator(voices.models, Hasty(n_fft=1024), 16000)
+
+
+def test_ensembles_are_separated_member_by_member(voices: Any) -> None:
+    from inmf_flow import Ensemble
+
+    models = {name: Ensemble({"one": model, "two": model}) for name, model in voices.models.items()}
+    part = voices.mixture[:16000]
+    each = MemberTransforms((STFT, PACKETS))
+    expected = separate(part, 16000, models, each, max_iter=6)
+
+    assert furthest(run(StreamSeparator(models, each, 16000, 2000, max_iter=6), part, [777]), expected) < -60
