@@ -123,6 +123,7 @@ def test_a_killed_separation_goes_on_and_ends_with_the_same_bytes(
     assert outputs(folder) == undisturbed
 
 
+@pytest.mark.full
 def test_ctrl_c_says_that_the_same_command_goes_on(
     command: list[str],
     undisturbed: dict[str, bytes],

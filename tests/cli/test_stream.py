@@ -106,6 +106,7 @@ def test_bare_samples_go_in_and_come_out_interleaved(start: Any, models: list[st
     np.testing.assert_allclose(found[:2] + found[2:], stereo, atol=1e-5)
 
 
+@pytest.mark.full
 def test_named_pipes_may_be_opened_in_any_order(start: Any, models: list[str], wav: Path, tmp_path: Path) -> None:
     pipes = {name: tmp_path / f"{name}.fifo" for name in ("male", "female")}
     for path in pipes.values():
@@ -166,6 +167,7 @@ def test_a_reader_that_goes_does_not_hurt_the_others(start: Any, models: list[st
     assert soundfile.info(tmp_path / "female.wav").frames == 2 * RATE
 
 
+@pytest.mark.full
 def test_without_any_reader_the_stream_ends(start: Any, models: list[str], wav: Path) -> None:
     process = start(*models, "-o", "-")
     process.stdout.close()
@@ -199,6 +201,7 @@ def test_what_came_before_bad_samples_is_written(start: Any, models: list[str], 
     assert 0 < frames <= 12000
 
 
+@pytest.mark.full
 def test_a_source_is_learned_from_the_stream(start: Any, models: list[str], wav: Path, tmp_path: Path) -> None:
     process = start(*models[:2], "--learn", "rest=4", "--adapt", "male=20", "--warm-start", "-o", tmp_path / "out")
 

@@ -196,6 +196,7 @@ def test_a_stop_while_there_is_work_leaves_it_for_the_next_run(queue: Any) -> No
     assert list(read_events(queue.output))[-1]["status"] == "interrupted"
 
 
+@pytest.mark.full
 def test_a_folder_that_stays_empty_is_waited_for(queue: Any) -> None:
     outcome = _watch(queue, 0.3)
     assert (outcome.status, outcome.estimates) == ("done", {})
@@ -223,6 +224,7 @@ def test_files_that_change_are_done_again_and_those_that_are_gone_keep_their_res
     assert "one" not in {item for _, item, _ in outcome.failures}
 
 
+@pytest.mark.full
 def test_a_change_while_it_runs_is_done_again_and_a_failure_forgotten(queue: Any) -> None:
     incoming = queue.folder / "incoming"
     incoming.mkdir()
@@ -291,6 +293,7 @@ def test_segments_and_many_rounds_end_as_one_run_would(pause: float, queue: Any)
     assert again.counts["separate"]["reused"] == outcome.counts["separate"]["done"] == len(outcome.estimates)
 
 
+@pytest.mark.full
 def test_dictionaries_of_each_mixture_are_learned_as_mixtures_come(queue: Any) -> None:
     def fill() -> None:
         for number, name in enumerate(("one", "two")):
