@@ -234,4 +234,5 @@ def test_the_events_of_the_page_are_those_of_a_run(first_run: Any) -> None:
     }
     told = {event["event"] for event in read_events(first_run[0].output)}
     assert told <= listed
-    assert listed - told <= {"worker_lost", "worker_refused", "progress"}
+    of_watching = {"arrived", "watching"}
+    assert listed - told <= {"worker_lost", "worker_refused", "progress"} | of_watching
