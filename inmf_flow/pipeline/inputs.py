@@ -10,8 +10,6 @@ import hashlib
 import os
 import stat
 import time
-from array import array
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from inmf_flow.files import atomic_write, digest_file
+from inmf_flow.pipeline.digest_table import ROW, DigestTable
 from inmf_flow.pipeline.ledger import digest_json
 from inmf_flow.remote import as_path, is_remote
 
@@ -35,11 +34,9 @@ Stamp = tuple[str, int, int, str]
 # A file changed within this time of its digest may change again without its modification time showing it.
 _SETTLED_NS = 2_000_000_000
 _MAGIC = b"inmfdig1"
-# What finds a row (a hash of path, size and time), and the digest. A row that two files share by chance, or that is
-# damaged, gives a digest that no record names: the item is done again, and nothing worse.
-_ROW = np.dtype([("stamp", "<u8"), ("digest", "V16")])
-# Rows that are learned before they are written and sorted in.
+# Rows that are learned before they are written and sorted in, and that are read at a time.
 _MOST_PENDING = 1 << 15
+_MOST_READ = 1 << 17
 _READERS = 8
 
 
@@ -58,17 +55,18 @@ class InputDigests:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._base = f"{path.parent.parent}/"
-        self._segments: list[tuple[array[int], bytes]] = []
+        # A row that two files share by chance, or that is damaged, gives a digest that no record names: the item is
+        # done again, and nothing worse.
+        self._table = DigestTable()
         self._pending: dict[int, bytes] = {}
         self._on_disk = 0
         self._broken = False
-        with _readable():
-            data = path.read_bytes()
-            if data.startswith(_MAGIC):
-                self._on_disk = (len(data) - len(_MAGIC)) // _ROW.itemsize
-                rows = np.frombuffer(data, _ROW, self._on_disk, len(_MAGIC))
-                if len(rows):
-                    self._segments.append(_sorted(rows))
+        with _readable(), path.open("rb") as file:
+            if file.read(len(_MAGIC)) == _MAGIC:
+                # A run that was killed may have left a part of a row at the end.
+                while whole := len(data := file.read(_MOST_READ * ROW.itemsize)) // ROW.itemsize:
+                    self._table.add(np.frombuffer(data, ROW, whole))
+                    self._on_disk += whole
 
     def get(self, path: Path | str) -> str:
         """Return the digest of a file's content, or `UNREADABLE`; the file is read if that is not known."""
@@ -128,14 +126,11 @@ class InputDigests:
         """Remember what was learned; that the disk is full only costs reading files again."""
         if not self._pending:
             return
-        rows = np.empty(len(self._pending), _ROW)
+        rows = np.empty(len(self._pending), ROW)
         rows["stamp"] = np.fromiter(self._pending.keys(), np.uint64, len(rows))
         rows["digest"] = np.frombuffer(b"".join(self._pending.values()), "V16")
         self._pending.clear()
-        self._segments.append(_sorted(rows))
-        while len(self._segments) > 1 and 2 * len(self._segments[-1][0]) >= len(self._segments[-2][0]):
-            second, first = self._segments.pop(), self._segments.pop()
-            self._segments.append(_sorted(np.concatenate([_rows(first), _rows(second)])))
+        self._table.add(rows)
         if not self._broken:
             try:
                 self._write(rows)
@@ -145,10 +140,10 @@ class InputDigests:
     def _write(self, rows: Any) -> None:
         if is_remote(self.path):
             # Nothing can be appended to an object: it is written whole.
-            atomic_write(self.path, _MAGIC + b"".join(_rows(segment).tobytes() for segment in self._segments))
+            atomic_write(self.path, _MAGIC + b"".join(rows.tobytes() for rows in self._table.rows()))
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        end = len(_MAGIC) + self._on_disk * _ROW.itemsize if self._on_disk else 0
+        end = len(_MAGIC) + self._on_disk * ROW.itemsize if self._on_disk else 0
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             # What a killed run left unfinished is overwritten.
@@ -167,15 +162,8 @@ class InputDigests:
 
     def _find(self, path: str, size: int, changed: int) -> str | None:
         sought = self._hash(path, size, changed)
-        digest = self._pending.get(sought)
-        if digest is not None:
-            return digest.hex()
-        for stamps, digests in reversed(self._segments):
-            # The last of several, which was learned last.
-            place = bisect_right(stamps, sought) - 1
-            if place >= 0 and stamps[place] == sought:
-                return digests[16 * place : 16 * place + 16].hex()
-        return None
+        digest = self._pending.get(sought) or self._table.find(sought)
+        return digest.hex() if digest is not None else None
 
     def _hash(self, path: str, size: int, changed: int) -> int:
         # A run's folder may be moved as a whole.
@@ -242,18 +230,3 @@ def complete_inputs(inputs: Mapping[str, str], payload: Mapping[str, Any]) -> tu
 def file_status(path: Path | str) -> Any:
     """Return a file's size and time of change, at the least cost: a run asks for millions."""
     return as_path(path).stat() if is_remote(path) else os.stat(path)
-
-
-def _sorted(rows: Any) -> tuple[array[int], bytes]:
-    order = np.argsort(rows["stamp"], kind="stable")
-    stamps = array("Q")
-    stamps.frombytes(rows["stamp"][order].tobytes())
-    return stamps, rows["digest"][order].tobytes()
-
-
-def _rows(segment: tuple[array[int], bytes]) -> Any:
-    stamps, digests = segment
-    rows = np.empty(len(stamps), _ROW)
-    rows["stamp"] = np.frombuffer(stamps, np.uint64)
-    rows["digest"] = np.frombuffer(digests, "V16")
-    return rows

@@ -35,17 +35,21 @@ def check_corpus(
     training = _training(pipeline, mixtures, faults)
     if faults:
         raise _joined(faults)
-    # Segments of one file have parts of the same references.
-    files = len({recording.path for recording in mixtures})
     references = pipeline.evaluate.references if pipeline.evaluate is not None else None
-    if references is not None and (files > 1 or watched) and not names_mixture(references):
+    # Segments of one file have parts of the same references.
+    if references is not None and not names_mixture(references) and (watched or not _are_of_one_file(mixtures)):
+        number = "all" if watched else len({recording.file for recording in mixtures})
         raise ConfigError(
-            f"{'all' if watched else files} mixtures would be scored against the same references",
+            f"{number} mixtures would be scored against the same references",
             where="evaluate.references",
             got=repr(references),
             expected="'{item}' in it, which stands for the mixture's name, or '{folder}', for its folder",
         )
     return mixtures, training
+
+
+def _are_of_one_file(recordings: Sequence[Recording]) -> bool:
+    return all(recording.file == recordings[0].file for recording in recordings)
 
 
 def training_of(pipeline: Pipeline, mixtures: Sequence[Recording]) -> dict[str, list[Recording]]:

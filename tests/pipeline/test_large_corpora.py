@@ -117,6 +117,73 @@ def test_digests_are_remembered_and_a_damaged_memory_only_costs_reading(tmp_path
     assert InputDigests(digests.path).get(files[1]) == found[str(files[1])]
 
 
+def test_of_many_digests_the_last_of_each_file_is_found(tmp_path: Path) -> None:
+    digests = InputDigests(tmp_path / "run/ledger/digests")
+    made = {}
+    for turn in range(9):
+        # Some files of each turn are looked at again in later ones.
+        stamps = [(f"/audio/{n}.wav", n, 5, f"{turn:016x}{n:016x}") for n in range(1500 * turn, 1500 * turn + 4000)]
+        digests.learn_stamps(stamps)
+        digests.save()
+        made.update({path: digest for path, _, _, digest in stamps})
+    for each in (digests, InputDigests(digests.path)):
+        assert {path: each._find(path, n, 5) for n, path in enumerate(made)} == made
+        assert each._find("/audio/none.wav", 5, 5) is None
+        assert each._find("/audio/1.wav", 1, 6) is None
+
+
+@pytest.mark.full
+def test_digests_take_a_few_bytes_a_file_even_while_they_are_sorted(tmp_path: Path) -> None:
+    import tracemalloc
+
+    count, at_once = 1 << 18, 1 << 12
+    digests = InputDigests(tmp_path / "run/ledger/digests")
+    tracemalloc.start()
+    for begin in range(0, count, at_once):
+        digests.learn_stamps([(f"/audio/{n}.wav", n, 5, f"{n:032x}") for n in range(begin, begin + at_once)])
+    digests.save()
+    peak = tracemalloc.get_traced_memory()[1]
+    del digests
+    tracemalloc.reset_peak()
+    read = InputDigests(tmp_path / "run/ledger/digests")
+    peak_of_reading = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert read._find("/audio/7.wav", 7, 5) == f"{7:032x}"
+    # What is not yet sorted in is held besides, and what is read at a time.
+    assert peak < 24 * count + 12e6
+    assert peak_of_reading < 24 * count + 12e6
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_a_recording_takes_a_few_hundred_bytes_even_while_manifests_are_read(tmp_path: Path, form: str) -> None:
+    import tracemalloc
+
+    from inmf_flow.pipeline import load_pipeline
+    from inmf_flow.pipeline.plan import Planner
+
+    text = (
+        "name: large\ncorpus: {mixtures: list.FORM}\ntransforms: {s: {stft: {n_fft: 512, hop_length: 128}}}\n"
+        "sources: {a: {audio: a.wav}, b: {audio: b.wav}}\nseparate: {synthesize: s}\n"
+        "evaluate: {references: 'refs/{item}/{source}.wav'}\n"
+    )
+    (tmp_path / "p.yaml").write_text(text.replace("FORM", form))
+    peaks = []
+    for count in (2000, 6000):
+        names = [f"audio/{n // 1000:04d}/clip{n:07d}.wav" for n in range(count)]
+        lines = [
+            f"{name},{n % 50}" if form == "csv" else f'{{"audio": "{name}", "speaker": {n % 50}}}'
+            for n, name in enumerate(names)
+        ]
+        (tmp_path / f"list.{form}").write_text("\n".join(["audio,speaker", *lines] if form == "csv" else lines) + "\n")
+        pipeline = load_pipeline(tmp_path / "p.yaml")
+        tracemalloc.start()
+        planner = Planner(pipeline, tmp_path / "run")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(planner.mixtures) == count
+    assert (peaks[1] - peaks[0]) / 4000 < 650
+
+
 def test_a_worker_digests_what_the_driver_has_not_read(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_text("audio")
