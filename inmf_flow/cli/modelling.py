@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from inmf_flow.cli.options import Models, PaperMask, Wiener, mask_of, named_models
 from inmf_flow.remote import as_path, is_remote
 
 if TYPE_CHECKING:
     from inmf_flow.corpus import Recording
     from inmf_flow.factorize import INMF
     from inmf_flow.points import PointSet
-    from inmf_flow.separation import Mask
     from inmf_flow.transform import Transform
 
 _TRANSFORM_HELP = "A transform with its options, such as stft:n_fft=2048,hop_length=512"
@@ -43,7 +43,6 @@ _FitRate = Annotated[
     int | None, typer.Option(min=100, metavar="HERTZ", help="Resample to this rate first. [default: each file's]")
 ]
 _Mixtures = Annotated[list[Path], typer.Argument(metavar="MIX...", help="Mixtures (or folders or manifests of them).")]
-_Models = Annotated[list[str], typer.Option(metavar="NAME=MODEL", help="A source and its model; repeatable.")]
 _Folder = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write to.")]
 _Inverses = Annotated[
     list[str] | None,
@@ -52,10 +51,6 @@ _Inverses = Annotated[
         help=f"{_TRANSFORM_HELP}, invertible; repeatable: estimates are averaged. [default: stft]",
     ),
 ]
-_Wiener = Annotated[
-    float | None, typer.Option(help="Exponent of the mask: 1 shares magnitudes, 2 powers. [default: 1]")
-]
-_PaperMask = Annotated[bool, typer.Option("--paper-mask", help="The published mask, whose estimates do not add up.")]
 _ByComponent = Annotated[
     bool, typer.Option("--components", help="Write every component of every model, SOURCE-1 and so on.")
 ]
@@ -179,11 +174,11 @@ def _print_fit(output: Path, model: INMF, source: str) -> None:
 
 def separate(
     mixtures: _Mixtures,
-    model: _Models,
+    model: Models,
     output: _Folder,
     transform: _Inverses = None,
-    wiener: _Wiener = None,
-    paper_mask: _PaperMask = False,
+    wiener: Wiener = None,
+    paper_mask: PaperMask = False,
     components: _ByComponent = False,
     max_iter: _Updates = 100,
     sample_rate: _SeparateRate = None,
@@ -196,9 +191,9 @@ def separate(
 
     chosen = get_transforms(transform or ["stft"], "--transform")
     mixtures, output = [as_path(path) for path in mixtures], as_path(output)
-    models = _named_models(model)
+    models = named_models(model)
     recordings = find_recordings(mixtures, "MIX")
-    mask = _mask(wiener, paper_mask)
+    mask = mask_of(wiener, paper_mask)
     from inmf_flow.cli.file_progress import showing_file
     from inmf_flow.factorize import INMF
     from inmf_flow.separation import Dictionary, separate_file
@@ -234,31 +229,6 @@ def separate(
             typer.echo(path)
     if done < len(recordings):
         raise typer.Exit(1)
-
-
-def _mask(wiener: float | None, paper: bool) -> Mask:
-    from inmf_flow.errors import ArgumentError
-    from inmf_flow.separation import parse_mask
-
-    if wiener is not None and paper:
-        raise ArgumentError("--wiener and --paper-mask exclude each other")
-    return parse_mask("paper" if paper else {"wiener": 1 if wiener is None else wiener})
-
-
-def _named_models(given: list[str]) -> dict[str, Path]:
-    """Return the model file of each source from NAME=MODEL, every file and name checked."""
-    from inmf_flow.errors import ArgumentError
-    from inmf_flow.names import check_name
-
-    models: dict[str, Path] = {}
-    for text in given:
-        name, equals, path = text.partition("=")
-        if not equals or not name or not path:
-            raise ArgumentError("not of the form NAME=MODEL", where="--model", got=repr(text))
-        if name in models:
-            raise ArgumentError(f"the source {name!r} is given twice", where="--model")
-        models[check_name(name, "--model")] = as_path(path)
-    return models
 
 
 @contextmanager

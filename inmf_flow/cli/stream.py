@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inmf_flow.cli.modelling import _mask, _Models, _named_models, _PaperMask, _Wiener
+from inmf_flow.cli.options import Models, PaperMask, Wiener, mask_of, named_models
 
 if TYPE_CHECKING:
     from inmf_flow.audio import Sink, Sinks
@@ -91,7 +91,7 @@ _Quiet = Annotated[bool, typer.Option("--quiet", help="No meter.")]
 
 
 def stream(
-    model: _Models,
+    model: Models,
     output: _Outputs,
     input_: _Input = "-",
     transform: _Transform = "stft:n_fft=1024,hop_length=256",
@@ -102,8 +102,8 @@ def stream(
     budget: _Budget = None,
     learn: _Learn = None,
     adapt: _Adapt = None,
-    wiener: _Wiener = None,
-    paper_mask: _PaperMask = False,
+    wiener: Wiener = None,
+    paper_mask: PaperMask = False,
     raw: _Raw = None,
     rate: _Rate = None,
     channels: _Channels = 1,
@@ -123,10 +123,10 @@ def stream(
     from inmf_flow.separation import StreamSeparator
     from inmf_flow.separation.live import BlockQueue, run_stream
 
-    models: dict[str, INMF | int] = {name: INMF.load(path) for name, path in _named_models(model).items()}
+    models: dict[str, INMF | int] = {name: INMF.load(path) for name, path in named_models(model).items()}
     models |= _numbers(learn or [], "--learn", int, "components")
     half_lives = _numbers(adapt or [], "--adapt", float, "seconds", default=10.0)
-    mask = _mask(wiener, paper_mask)
+    mask = mask_of(wiener, paper_mask)
     for encoding in (raw_output, raw or raw_output):
         # What is wrong is told before anything is waited for.
         PcmFormat(1, 1, encoding)
