@@ -1,5 +1,7 @@
 # `make help` lists the targets. PYTHON=/path/to/python3.12 make setup picks another interpreter.
 PYTHON ?= python3
+# Processes that run tests, each a file's at a time: JOBS=0 is this one, as debuggers want it.
+JOBS ?= 2
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
@@ -17,11 +19,11 @@ $(STAMP): pyproject.toml constraints.txt scripts/setup_venv.sh
 demo: $(STAMP) ## Separate the recordings in pipelines/audio and say how well that went
 	@.venv/bin/inmf run pipelines/quickstart.yaml
 
-test: $(STAMP) ## Run the tests
-	@.venv/bin/python -m pytest -m "not full"
+test: $(STAMP) ## Run the tests, two files at a time (JOBS=4: four)
+	@.venv/bin/python -m pytest -n $(JOBS) --dist loadfile -m "not full"
 
 test-all: $(STAMP) ## Run the tests, those with big counts too
-	@HYPOTHESIS_PROFILE=full .venv/bin/python -m pytest
+	@HYPOTHESIS_PROFILE=full .venv/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(STAMP) ## Check style, types and the floors
 	.venv/bin/ruff check .

@@ -87,6 +87,19 @@ class Project:
         """Return the command line of a run on processes of its own."""
         return [str(PROGRAM), "run", str(self.file), *map(str, arguments)]
 
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        """Start a run in a session of its own, whose output is read through pipes."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            # A shell's background jobs ignore Ctrl-C, and so would all that a suite started there starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+
     def run(self, *arguments: object, code: int = 0, env: dict[str, str] | None = None) -> Finished:
         """Run the pipeline on the session's cluster and check the exit code."""
         finished = run_program("run", self.file, "--scheduler", self.scheduler, *arguments, cwd=self.folder, env=env)

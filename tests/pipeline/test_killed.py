@@ -24,17 +24,8 @@ EVENTS = 15
 class Driver:
     """A run in a session of its own, whose lines are read as they come."""
 
-    def __init__(self, command: list[str], cwd: Any) -> None:
-        self.process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            # A shell's background jobs ignore Ctrl-C, and so would all that a suite started there starts.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
         self.lines: list[str] = []
 
     def wait_for(self, condition: Callable[[list[str]], bool]) -> None:
@@ -81,7 +72,7 @@ class Driver:
 
 @contextmanager
 def running(project: Any, *arguments: str) -> Iterator[Driver]:
-    driver = Driver(project.command(*arguments), project.folder)
+    driver = Driver(project.start(*arguments))
     try:
         yield driver
     finally:

@@ -27,16 +27,7 @@ class Watcher:
     """`inmf run` as a process of its own that watches a folder, whose lines are read as they come."""
 
     def __init__(self, project: Any, *arguments: str) -> None:
-        command = [*project.command(), "--scheduler", project.scheduler, *arguments]
-        self.process = subprocess.Popen(
-            command,
-            cwd=project.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        self.process: subprocess.Popen[str] = project.start("--scheduler", project.scheduler, *arguments)
         self.lines: list[str] = []
 
     def wait_for(self, *beginnings: str) -> None:
