@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,27 @@ def test_a_first_request_waits_and_a_second_does_not() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_request_that_a_finalizer_swallows_is_kept_and_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dying:
+        def __del__(self) -> None:
+            if error is None:
+                os.kill(os.getpid(), signal.SIGINT)
+                # Where the signal's handler raises.
+                assert not stop.asked
+            else:
+                raise error
+
+    said: list[type[BaseException]] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: said.append(lost.exc_type))
+    before = sys.unraisablehook
+    with Stop() as stop:
+        error: Exception | None = None
+        Dying()
+        assert stop.asked
+        assert said == []
+        error = ValueError("of the finalizer's own")
+        Dying()
+        assert said == [ValueError]
+    assert sys.unraisablehook is before
