@@ -53,6 +53,39 @@ def from_packets(band: Band, start: int, stop: int, bank: FilterBank, level: int
     return nodes[:, 0]
 
 
+def shifted_packets(samples: NDArray[Any], start: int, bank: FilterBank, level: int, shifts: int) -> Band:
+    """Return the packets of the samples and of the same some samples later, in turn: of hop ``2**level / shifts``.
+
+    Coefficient K begins K hops after the recording does; every ``shifts``-th belongs to one transform.
+    """
+    if shifts == 1:
+        return packets(samples, start, bank, level)
+    hop = (1 << level) // shifts
+    made = [packets(samples, start - turn * hop, bank, level) for turn in range(shifts)]
+    first = min(band.first for band in made)
+    stop = max(band.first + band.values.shape[-1] for band in made)
+    turns = np.stack([band.between(first, stop) for band in made], axis=-1)
+    return Band(first * shifts, turns.reshape(*turns.shape[:2], -1))
+
+
+def from_shifted_packets(
+    band: Band, start: int, stop: int, bank: FilterBank, level: int, shifts: int
+) -> NDArray[Any]:
+    """Return samples [start, stop) as the mean of what each of the transforms gives; [channels, samples].
+
+    Coifman and Donoho, "Translation-invariant de-noising" (1995).
+    """
+    if shifts == 1:
+        return from_packets(band, start, stop, bank, level)
+    hop = (1 << level) // shifts
+    total: Any = 0
+    for turn in range(shifts):
+        first = -((turn - band.first) // shifts)
+        own = Band(first, band.values[..., first * shifts + turn - band.first :: shifts])
+        total = total + from_packets(own, start - turn * hop, stop - turn * hop, bank, level)
+    return np.asarray(total / total.dtype.type(shifts))
+
+
 def octaves(samples: NDArray[Any], start: int, bank: FilterBank, level: int) -> list[Band]:
     """Return the discrete wavelet transform: the approximation, then details from the deepest to the first."""
     import pywt

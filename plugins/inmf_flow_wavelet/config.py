@@ -38,6 +38,11 @@ class WaveletConfig(TransformConfig):
         description="How often the spectrum is halved; by default as often as makes the lowest band about "
         "20 Hz wide (packet) or 60 Hz (dwt, swt), but 9 at most. Not for cwt.",
     )
+    shifts: Literal[1, 2, 4, 8, 16, 32] = Field(
+        1,
+        description="So many times as many points: also those of the audio delayed by parts of a hop, of which synthesis "
+        "takes the mean (cycle spinning). packet only.",
+    )
     bins_per_octave: int | None = Field(None, ge=1, le=192, description="Bands in an octave, 24 by default; cwt only.")
     fmin: float | None = Field(
         None, ge=2, allow_inf_nan=False, description="Hertz of the lowest wavelet, 40 by default; cwt only."
@@ -67,6 +72,8 @@ class WaveletConfig(TransformConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> WaveletConfig:
+        if self.shifts > 1 and self.kind != "packet":
+            raise ValueError(f"only kind packet has shifts; the kind is {self.kind}")
         if self.kind == "cwt":
             self._check_cwt()
             return self

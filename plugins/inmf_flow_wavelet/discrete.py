@@ -77,7 +77,7 @@ class Rows:
             return 0, 0
         begin, end = first + int(self.shifts.min()), stop + int(self.shifts.max())
         if span.start <= 0:
-            begin = min(begin, 0)
+            begin = min(begin, -(self.after // self.hop))
         if span.is_last:
             assert span.length is not None
             end = max(end, (span.length - 1 + self.before) // self.hop + 1)
@@ -110,14 +110,13 @@ class Origin:
 
 
 @lru_cache(maxsize=32)
-def rows_of(kind: str, wavelet: str, level: int, calibration: str) -> tuple[Rows, ...]:
-    """Return the rows of each block of a transform, from the lowest frequency to the highest."""
+def _rows_of(kind: str, wavelet: str, level: int, shifts: int, calibration: str) -> tuple[Rows, ...]:
     bank = filter_bank(wavelet)
     reach = bank.taps - 1
     if kind == "packet":
-        hop = 1 << level
-        support = ((hop - 1) * (reach - 1), hop - 1)
-        return (Rows.place(hop, support, np.arange(hop + 1) / hop, packet_response(bank, level), calibration),)
+        bands = 1 << level
+        support, edges = ((bands - 1) * (reach - 1), bands - 1), np.arange(bands + 1) / bands
+        return (Rows.place(bands // shifts, support, edges, packet_response(bank, level), calibration),)
     response = octave_response(bank, level)
     edges = np.concatenate([[0.0], 0.5 ** np.arange(level, -1, -1)])
     depths = [level, *range(level, 0, -1)]
@@ -135,9 +134,19 @@ def rows_of(kind: str, wavelet: str, level: int, calibration: str) -> tuple[Rows
     return tuple(found)
 
 
+def rows_of(config: WaveletConfig, level: int) -> tuple[Rows, ...]:
+    """Return the rows of each block of a transform, from the lowest frequency to the highest."""
+    return _rows_of(config.kind, config.wavelet_name, level, shifts_of(config, level), config.calibration)
+
+
+def shifts_of(config: WaveletConfig, level: int) -> int:
+    """Return how many packet transforms there are, each of the audio delayed by a part of a hop: one a sample at most."""
+    return min(config.shifts, 1 << level)
+
+
 def halo(config: WaveletConfig, level: int) -> tuple[int, int]:
     """Return how many samples before and after its time a point depends on."""
-    sides = [rows.halo for rows in rows_of(config.kind, config.wavelet_name, level, config.calibration)]
+    sides = [rows.halo for rows in rows_of(config, level)]
     return max(left for left, _ in sides), max(right for _, right in sides)
 
 
@@ -146,7 +155,7 @@ def analyze(
 ) -> PointSet:
     """Return one grid block for each hop, from the lowest frequency to the highest."""
     level = config.levels(sample_rate)
-    every = rows_of(config.kind, config.wavelet_name, level, config.calibration)
+    every = rows_of(config, level)
     numbers = [points_in(span, rows.hop, rows.offset) for rows in every]
     wanted = [rows.coefficients(span, pair) for rows, pair in zip(every, numbers, strict=True)]
     needed = [
@@ -180,7 +189,7 @@ def analyze(
 def synthesize(points: PointSet, origin: Origin, gains: list[NDArray[Any]] | None) -> NDArray[Any]:
     """Return audio [channels, samples]; a coefficient without a point has the gain of the nearest point of its row."""
     config = origin.config
-    every = rows_of(config.kind, config.wavelet_name, origin.level, config.calibration)
+    every = rows_of(config, origin.level)
     bands = []
     for number, (block, rows) in enumerate(zip(points.blocks, every, strict=True)):
         values, first = block.coefficients, origin.first_coefficients[number]
@@ -194,7 +203,8 @@ def synthesize(points: PointSet, origin: Origin, gains: list[NDArray[Any]] | Non
     bank, start = filter_bank(config.wavelet_name), origin.span.offset
     stop = start + origin.samples
     if config.kind == "packet":
-        return cascade.from_packets(bands[0], start, stop, bank, origin.level)
+        shifts = shifts_of(config, origin.level)
+        return cascade.from_shifted_packets(bands[0], start, stop, bank, origin.level, shifts)
     if config.kind == "dwt":
         return cascade.from_octaves(bands, start, stop, bank)
     return cascade.from_stationary(bands[0], start, stop, bank)
@@ -215,7 +225,7 @@ def _decompose(samples: NDArray[Any], start: int, config: WaveletConfig, level: 
     # Rounding errors of filters that are not orthogonal grow from level to level.
     samples = samples if bank.orthogonal else samples.astype(np.float64)
     if config.kind == "packet":
-        return [cascade.packets(samples, start, bank, level)]
+        return [cascade.shifted_packets(samples, start, bank, level, shifts_of(config, level))]
     if config.kind == "dwt":
         return cascade.octaves(samples, start, bank, level)
     return [cascade.stationary(samples, start, bank, level)]

@@ -31,6 +31,18 @@ class TestHaarPackets(TransformConformance):
     gain_locality_db = 7.0
 
 
+class TestShiftedPackets(TransformConformance):
+    transform = Wavelet
+    options: ClassVar = {"shifts": 8, "level": 6}
+    real_coefficients = True
+
+
+class TestMoreShiftsThanSamples(TransformConformance):
+    transform = Wavelet
+    options: ClassVar = {"wavelet": "db4", "shifts": 32, "level": 3}
+    real_coefficients = True
+
+
 class TestOctaves(TransformConformance):
     transform = Wavelet
     options: ClassVar = {"kind": "dwt"}
