@@ -165,17 +165,28 @@ def draw_divergence(curve: Sequence[tuple[float, float]], alt: str) -> Picture:
     return draw_picture(draw, alt)
 
 
-def draw_picture(draw: Callable[[Figure], None], alt: str) -> Picture:
-    """Return what a function draws on a figure, in the page's colours; ``alt``: the text that stands for it."""
-    return Picture(_data_uri(_svg(draw)), alt)
+def draw_picture(draw: Callable[[Figure], None], alt: str, size: tuple[float, float] = (WIDTH, HEIGHT)) -> Picture:
+    """Return what a function draws on a figure, in the page's colours.
+
+    Parameters
+    ----------
+    draw
+        Draws.
+    alt
+        The text that stands for the picture.
+    size
+        Width and height in inches of 96 pixels; by default those of a picture that has another one beside it.
+    """
+    width, height = (round(inches * 96) for inches in size)
+    return Picture(_data_uri(_svg(draw, size)), alt, width, height)
 
 
-def _svg(draw: Callable[[Figure], None]) -> str:
+def _svg(draw: Callable[[Figure], None], size: tuple[float, float] = (WIDTH, HEIGHT)) -> str:
     """Return what is drawn as SVG in the page's colours."""
     from matplotlib.figure import Figure
 
     with _lock, _own_style():
-        figure = Figure(figsize=(WIDTH, HEIGHT), dpi=_DPI)
+        figure = Figure(figsize=size, dpi=_DPI)
         draw(figure)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLOURS = ("#3b7dd8", "#d9822b", "#3a9d5d", "#b04a8f", "#8a6d3b", "#5c6bc0", "#c0392b", "#16a2a2")
+# Inches: as wide as the page.
+_SIZE = 10.8, 4.0
 # Of the distance between two labels of the axis.
 _FILLED = 0.84
 #: A distribution of fewer scores has no shape worth drawing: they are shown as points.
@@ -44,7 +46,7 @@ def draw_violins(
     """
 
     def draw(figure: Figure) -> None:
-        axes = figure.add_axes((0.11, 0.15, 0.875, 0.69))
+        axes = figure.add_axes((0.07, 0.1, 0.92, 0.79))
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
         width = _FILLED / len(colours)
@@ -65,7 +67,7 @@ def draw_violins(
             loc="lower left", bbox_to_anchor=(0, 1), ncols=min(len(colours), 5), frameon=False, borderaxespad=0.2
         )
 
-    return figures.draw_picture(draw, alt)
+    return figures.draw_picture(draw, alt, _SIZE)
 
 
 def _draw_one(axes: Axes, scores: figures.Float64, x: float, width: float, shade: str) -> None:
