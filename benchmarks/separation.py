@@ -159,7 +159,7 @@ _SPEECH = {"n_components": 40, "field": "hat:nodes=512", "max_iter": 80}
 SPEECH = Method(
     tuple(
         Member((stft(n),), stft(n), {**_SPEECH, "context": context, "random_state": seed})
-        for seed, (n, context) in enumerate(((1000, 0.0625), (1500, 0.0938), (750, 0.0704)))
+        for seed, (n, context) in enumerate(((1000, 0.0625), (1500, 0.0938), (750, 0.0704), (1250, 0.0782)))
     ),
     60,
     1.3,
@@ -167,7 +167,7 @@ SPEECH = Method(
 _MUSIC = {"n_components": 20, "field": "hat:nodes=1024", "max_iter": 40}
 MUSIC = Method(
     tuple(
-        Member((stft(4000),), stft(4000), {**_MUSIC, "power": power, "random_state": seed})
+        Member((stft(4000),), stft(4000, 1000), {**_MUSIC, "power": power, "random_state": seed})
         for seed, power in enumerate((0.7, 0.7, 0.7, 1.0))
     ),
     60,

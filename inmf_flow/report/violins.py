@@ -63,8 +63,9 @@ def draw_violins(
         # Small numbers as multiples of a power of ten: their labels would not fit beside the axis.
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4))
         axes.grid(True, axis="y", linewidth=0.5, alpha=0.4)
+        # Beside the power of ten, which is above the axis.
         axes.legend(
-            loc="lower left", bbox_to_anchor=(0, 1), ncols=min(len(colours), 5), frameon=False, borderaxespad=0.2
+            loc="lower left", bbox_to_anchor=(0.05, 1), ncols=min(len(colours), 5), frameon=False, borderaxespad=0.2
         )
 
     return figures.draw_picture(draw, alt, _SIZE)
