@@ -167,8 +167,8 @@ SPEECH = Method(
 _MUSIC = {"n_components": 20, "field": "hat:nodes=1024", "max_iter": 40}
 MUSIC = Method(
     tuple(
-        Member((stft(n),), stft(n, n // 4), {**_MUSIC, "power": power, "random_state": seed})
-        for seed, (n, power) in enumerate(((4000, 0.7), (6000, 0.7), (4000, 1.0), (6000, 1.0)))
+        Member((stft(4000),), stft(4000, 1000), {**_MUSIC, "power": power, "random_state": seed})
+        for seed, power in enumerate((0.7, 0.7, 0.7, 1.0))
     ),
     60,
     1.3,
