@@ -304,7 +304,10 @@ def _crossed(analyze: Sequence[str], spec: str) -> Method:
 
 
 # Updates and second mask that suit transforms other than those that a dictionary was learned through.
-ACROSS = {"CQT": (CQT, 20, 1.3), "wavelet packets": (f"{PACKETS},shifts=16", 30, None)}
+ACROSS = {
+    "CQT": ("cqt:fmin=60,bins_per_octave=48,gamma=30", 30, 1.3),
+    "wavelet packets": (f"{PACKETS},shifts=16", 30, None),
+}
 
 
 def measure_across(benches: Mapping[str, Bench], _: argparse.Namespace) -> dict[str, Any]:

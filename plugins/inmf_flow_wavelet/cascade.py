@@ -68,9 +68,7 @@ def shifted_packets(samples: NDArray[Any], start: int, bank: FilterBank, level: 
     return Band(first * shifts, turns.reshape(*turns.shape[:2], -1))
 
 
-def from_shifted_packets(
-    band: Band, start: int, stop: int, bank: FilterBank, level: int, shifts: int
-) -> NDArray[Any]:
+def from_shifted_packets(band: Band, start: int, stop: int, bank: FilterBank, level: int, shifts: int) -> NDArray[Any]:
     """Return samples [start, stop) as the mean of what each of the transforms gives; [channels, samples].
 
     Coifman and Donoho, "Translation-invariant de-noising" (1995).

@@ -40,7 +40,7 @@ class WaveletConfig(TransformConfig):
     )
     shifts: Literal[1, 2, 4, 8, 16, 32] = Field(
         1,
-        description="So many times as many points: also those of the audio delayed by parts of a hop, of which synthesis "
+        description="So many times as many points: also those of the audio delayed by parts of a hop, and synthesis "
         "takes the mean (cycle spinning). packet only.",
     )
     bins_per_octave: int | None = Field(None, ge=1, le=192, description="Bands in an octave, 24 by default; cwt only.")

@@ -140,7 +140,7 @@ def rows_of(config: WaveletConfig, level: int) -> tuple[Rows, ...]:
 
 
 def shifts_of(config: WaveletConfig, level: int) -> int:
-    """Return how many packet transforms there are, each of the audio delayed by a part of a hop: one a sample at most."""
+    """Return how many packet transforms there are, each of the audio delayed by a part of a hop, at least a sample."""
     return min(config.shifts, 1 << level)
 
 
