@@ -118,7 +118,8 @@ def stream(
     Outputs are as long as the stream and begin with it. End of input, Ctrl-C and a reader that goes end it with whole
     files.
     """
-    from inmf_flow.audio import PcmFormat, Sinks
+    from inmf_flow.audio import SAMPLE_FORMATS, Sinks
+    from inmf_flow.errors import ArgumentError
     from inmf_flow.factorize import INMF
     from inmf_flow.separation import StreamSeparator
     from inmf_flow.separation.live import BlockQueue, run_stream
@@ -127,9 +128,10 @@ def stream(
     models |= _numbers(learn or [], "--learn", int, "components")
     half_lives = _numbers(adapt or [], "--adapt", float, "seconds", default=10.0)
     mask = mask_of(wiener, paper_mask)
-    for encoding in (raw_output, raw or raw_output):
-        # What is wrong is told before anything is waited for.
-        PcmFormat(1, 1, encoding)
+    # What is wrong is told before anything is waited for.
+    for option, encoding in (("--raw-output", raw_output), ("--raw", raw)):
+        if encoding is not None and encoding not in SAMPLE_FORMATS:
+            raise ArgumentError("no such format", where=option, got=repr(encoding), expected=", ".join(SAMPLE_FORMATS))
     targets = _targets(output, list(models))
     with ExitStack() as stack:
         source = _open_input(stack, input_, device, raw, rate, channels)
