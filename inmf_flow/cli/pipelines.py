@@ -140,11 +140,17 @@ def schema() -> None:
 
 
 def report(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.")],
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run or a segmentation.")],
     items: Annotated[int, typer.Option(min=0, help="Most mixtures shown with pictures and players.")] = 20,
 ) -> None:
-    """Write a run's report.html again from what its folder holds; of a comparison the table too."""
+    """Write report.html again from what a folder holds: of a run, a comparison (the table too) or a segmentation."""
     from inmf_flow.report import write_report
     from inmf_flow.report.comparison import is_comparison, write_comparison
+    from inmf_flow.report.segmentation import is_segmentation, write_segmentation_report
 
-    typer.echo(write_comparison(run_dir) if is_comparison(run_dir) else write_report(run_dir, items))
+    if is_comparison(run_dir):
+        typer.echo(write_comparison(run_dir))
+    elif is_segmentation(run_dir):
+        typer.echo(write_segmentation_report(run_dir, items))
+    else:
+        typer.echo(write_report(run_dir, items))

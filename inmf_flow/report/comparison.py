@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from inmf_flow.errors import ConfigError
 from inmf_flow.files import atomic_write
@@ -22,6 +21,7 @@ from inmf_flow.report.comparison_table import (
 )
 from inmf_flow.report.figures import Picture
 from inmf_flow.report.tables import Column, column
+from inmf_flow.report.template import render_page
 from inmf_flow.report.violins import draw_violins
 
 __all__ = ["COMPARISON_CSV", "COMPARISON_JSON", "comparison_csv_lines", "is_comparison", "write_comparison"]
@@ -221,16 +221,4 @@ def _markdown(compared: _Compared, sections: Sequence[MetricSection]) -> Iterato
 
 
 def _render(compared: _Compared, sections: Sequence[MetricSection]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    from inmf_flow._version import __version__
-
-    environment = Environment(
-        loader=PackageLoader("inmf_flow.report", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    content: dict[str, Any] = {"compared": compared, "sections": sections, "version": __version__}
-    return environment.get_template("comparison.html.j2").render(content)
+    return render_page("comparison.html.j2", compared=compared, sections=sections)

@@ -1,6 +1,6 @@
 """Pictures: matplotlib draws them as SVG, and the page's colour scheme colours their lines and text.
 
-No text that comes from a run enters a picture: names belong in the page, where they are escaped.
+Of what comes from a run only labels of axes and legends enter a picture, as plain text; all else belongs in the page.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 Float64 = NDArray[np.float64]
 
+# Inches.
 WIDTH, HEIGHT = 5.6, 2.55
+PAGE_WIDTH = 10.8
 _BOTTOM, _TALL = 0.19, 0.78
 _DPI = 100
 # A component's stripe has at least a good part of this many pixels, so that a browser's smoothing blurs no neighbours.
@@ -34,6 +36,8 @@ _STRIPES = 720
 _COLOURS = 96
 # Stands in the SVG of a spectrogram's axes for the picture between them.
 _BLANK = "data:,"
+# Of classes and variants; on white and on black all can be told apart.
+_SHADES = ("#3b7dd8", "#d9822b", "#3a9d5d", "#b04a8f", "#8a6d3b", "#5c6bc0", "#c0392b", "#16a2a2")
 _SPECTRUM_MAP = "magma"
 _WEIGHT_MAP = "viridis"
 # Colours that nothing else uses, replaced in the SVG by the page's own light or dark ones.
@@ -113,13 +117,18 @@ def draw_templates(decibels: Float64, top: float, floor: float, alt: str) -> Pic
         axes = _axes(figure)
         count = decibels.shape[1]
         wide = np.repeat(decibels, max(1, _STRIPES // count), axis=1)
-        _image(axes, wide, (0.5, count + 0.5, 0.0, float(warp(top))), _WEIGHT_MAP, floor)
+        show_weights(axes, wide, (0.5, count + 0.5), top, floor)
         axes.set_xlabel("component")
         axes.set_xticks(_component_ticks(count))
-        _frequency_axis(axes, top)
         _colour_bar(figure, _WEIGHT_MAP, floor)
 
     return draw_picture(draw, alt)
+
+
+def show_weights(axes: Axes, decibels: Float64, across: tuple[float, float], top: float, floor: float) -> None:
+    """Show templates [rows, columns], of which `draw_templates` tells, on axes over these limits."""
+    _image(axes, decibels, (*across, 0.0, float(warp(top))), _WEIGHT_MAP, floor)
+    _frequency_axis(axes, top)
 
 
 def draw_activations(decibels: Float64, seconds: float, floor: float, alt: str) -> Picture:
@@ -193,6 +202,16 @@ def _svg(draw: Callable[[Figure], None], size: tuple[float, float] = (WIDTH, HEI
     return _recoloured(stream.getvalue())
 
 
+def shade(number: int) -> str:
+    """Return the colour of the class or variant of this number."""
+    return _SHADES[number % len(_SHADES)]
+
+
+def legend_above(axes: Axes, count: int, left: float = 0.0) -> None:
+    """Put the legend of so many entries above the axes, beginning at this part of their width."""
+    axes.legend(loc="lower left", bbox_to_anchor=(left, 1), ncols=min(count, 5), frameon=False, borderaxespad=0.2)
+
+
 # All but what a data URI in a double-quoted attribute may hold as it is. Pictures inside are long base64, which
 # urllib.parse.quote would look at byte by byte.
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_.~ !$()*+,/:;=?@\[\]{}|'-]")
@@ -215,6 +234,8 @@ def _own_style() -> Iterator[None]:
                 "svg.fonttype": "none",
                 "svg.hashsalt": "inmf_flow",
                 "font.size": 10.5,
+                # Labels are names, in which a dollar is a dollar.
+                "text.parse_math": False,
                 "axes.edgecolor": _LINE,
                 "axes.labelcolor": _INK,
                 "axes.linewidth": 0.8,

@@ -13,6 +13,7 @@ from inmf_flow.report import tables
 from inmf_flow.report.collect import Item, Run, Source, read_run
 from inmf_flow.report.panels import ItemPanels, SourcePictures, item_panels, seconds_for, source_pictures
 from inmf_flow.report.sound import MAX_SECONDS
+from inmf_flow.report.template import as_yaml, render_page
 
 REPORT_NAME = "report.html"
 
@@ -71,16 +72,7 @@ def write_report(run_dir: Path, max_items: int = 20) -> Path:
 
 def render(run: Run, max_items: int = 20) -> str:
     """Return the page of a run as HTML."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("inmf_flow.report", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    return environment.get_template("report.html.j2").render(_content(run, max_items))
+    return render_page("report.html.j2", **_content(run, max_items))
 
 
 def _content(run: Run, max_items: int) -> dict[str, Any]:
@@ -95,7 +87,6 @@ def _content(run: Run, max_items: int) -> dict[str, Any]:
     summary = tables.summary(run.summary, metrics, run.bounds)
     return {
         "run": run,
-        "version": _version(),
         "tiles": _tiles(run, summary),
         "summary": summary,
         "has_bounds": bool(run.bounds),
@@ -112,7 +103,7 @@ def _content(run: Run, max_items: int) -> dict[str, Any]:
         "excerpt": seconds,
         "max_excerpt": MAX_SECONDS,
         "sources": list(_source_sections(run, max_items)),
-        "pipeline": _as_yaml(run.pipeline),
+        "pipeline": as_yaml(run.pipeline),
         "duration": tables.duration,
     }
 
@@ -149,17 +140,3 @@ def _tiles(run: Run, summary: Sequence[tuple[str | None, Sequence[tables.Summary
     if run.total_seconds is not None:
         tiles.append((tables.duration(run.total_seconds), "whole run", "wall-clock time"))
     return tiles
-
-
-def _as_yaml(pipeline: Mapping[str, Any]) -> str:
-    import yaml
-
-    if not pipeline:
-        return ""
-    return str(yaml.safe_dump(pipeline, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100))
-
-
-def _version() -> str:
-    from inmf_flow._version import __version__
-
-    return __version__

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = ("#3b7dd8", "#d9822b", "#3a9d5d", "#b04a8f", "#8a6d3b", "#5c6bc0", "#c0392b", "#16a2a2")
-# Inches: as wide as the page.
-_SIZE = 10.8, 4.0
+_SIZE = figures.PAGE_WIDTH, 4.0
 # Of the distance between two labels of the axis.
 _FILLED = 0.84
 #: A distribution of fewer scores has no shape worth drawing: they are shown as points.
@@ -51,7 +49,7 @@ def draw_violins(
             axes.spines[side].set_visible(False)
         width = _FILLED / len(colours)
         for number, colour in enumerate(colours):
-            shade = _COLOURS[number % len(_COLOURS)]
+            shade = figures.shade(number)
             axes.plot([], [], color=shade, linewidth=6, label=colour)
             for place, label in enumerate(places):
                 scores = np.asarray(values.get((label, colour), ()), dtype=np.float64)
@@ -64,9 +62,7 @@ def draw_violins(
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4))
         axes.grid(True, axis="y", linewidth=0.5, alpha=0.4)
         # Beside the power of ten, which is above the axis.
-        axes.legend(
-            loc="lower left", bbox_to_anchor=(0.05, 1), ncols=min(len(colours), 5), frameon=False, borderaxespad=0.2
-        )
+        figures.legend_above(axes, len(colours), left=0.05)
 
     return figures.draw_picture(draw, alt, _SIZE)
 

@@ -4,7 +4,7 @@ from inmf_flow.segmentation.features import activation_features
 from inmf_flow.segmentation.probe import ActivationProbe
 from inmf_flow.segmentation.run import Segmented, run_segmentation
 from inmf_flow.segmentation.scores import FrameScores, score_frames
-from inmf_flow.segmentation.segmenter import Segmenter, dictionary_digest
+from inmf_flow.segmentation.segmenter import ExplainedSegment, Segmenter, dictionary_digest
 from inmf_flow.segmentation.timeline import (
     Segment,
     frame_clock,
@@ -17,6 +17,7 @@ from inmf_flow.segmentation.timeline import (
 
 __all__ = [
     "ActivationProbe",
+    "ExplainedSegment",
     "FrameScores",
     "Segment",
     "Segmented",

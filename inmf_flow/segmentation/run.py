@@ -18,6 +18,14 @@ from inmf_flow.files import atomic_path, atomic_write
 from inmf_flow.points import PointSet
 from inmf_flow.segmentation.pictures import draw_item, draw_relevance
 from inmf_flow.segmentation.probe import ActivationProbe, Bools
+from inmf_flow.segmentation.record import (
+    SCORES_JSON,
+    ItemRecord,
+    SegmentationRecord,
+    item_record,
+    write_probabilities,
+    write_record,
+)
 from inmf_flow.segmentation.scores import FrameScores, score_frames
 from inmf_flow.segmentation.segmenter import Segmenter
 from inmf_flow.segmentation.settings import SegmentationSettings, found_files, labels_of, load_settings
@@ -58,7 +66,7 @@ def run_segmentation(path: Path | str, output: Path | str, *, pictures: bool = T
         The YAML file; see `SegmentationSettings`.
     output
         A folder, made if it is not there. It gets ``dictionary.safetensors``, ``probe.safetensors``,
-        ``segments/ITEM.csv``, ``scores.json`` and ``pictures/``.
+        ``segments/ITEM.csv``, ``probabilities/ITEM.csv``, ``scores.json``, ``segmentation.json`` and ``pictures/``.
     pictures
         Whether to draw.
 
@@ -73,19 +81,25 @@ def run_segmentation(path: Path | str, output: Path | str, *, pictures: bool = T
     targets = _targets(settings, base)
     training = _training(settings, base)
     segmenter = _learned(settings, base, training)
-    (output / "segments").mkdir(parents=True, exist_ok=True)
+    for name in ("segments", "probabilities"):
+        (output / name).mkdir(parents=True, exist_ok=True)
     segmenter.model.save(output / "dictionary.safetensors")
     segmenter.save(output / "probe.safetensors")
     done = Segmented()
+    records: dict[str, ItemRecord] = {}
     marks: list[tuple[Bools, Bools]] = []
     for item, (audio_path, labels) in targets.items():
         try:
             audio, rate = read_audio(audio_path, settings.sample_rate)
-            times, probabilities = segmenter.probabilities(audio, rate)
+            features = segmenter.features(audio, rate)
+            times, probabilities = segmenter.probabilities_of(features)
             truth = read_segments(labels) if labels is not None else None
-            found = segmenter.segments_of(probabilities)
+            explained = segmenter.explain_features(features)
+            found = [each.segment for each in explained]
             write_segments(output / "segments" / f"{item}.csv", found)
+            write_probabilities(output / "probabilities" / f"{item}.csv", times, probabilities, segmenter.classes)
             done.segments[item] = found
+            records[item] = item_record(audio_path, audio.shape[-1] / rate, explained, truth)
             if truth is not None:
                 done.scores[item] = segmenter.score(probabilities, truth)
                 clock = frame_clock(len(times) / segmenter.frame_rate, segmenter.frame_rate)
@@ -103,7 +117,16 @@ def run_segmentation(path: Path | str, output: Path | str, *, pictures: bool = T
     if pictures:
         with _picture(output, "relevance") as figure:
             draw_relevance(figure, segmenter)
-    atomic_write(output / "scores.json", json.dumps(_summary(done, segmenter), indent=1) + "\n")
+    atomic_write(output / SCORES_JSON, json.dumps(_summary(done, segmenter), indent=1) + "\n")
+    record = SegmentationRecord(
+        format=1,
+        name=settings.name,
+        settings=settings.model_dump(mode="json", exclude_none=True),
+        classes=tuple(segmenter.classes),
+        frame_rate=segmenter.frame_rate,
+        items=records,
+    )
+    write_record(output, record)
     return done
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,25 @@ from inmf_flow.segmentation.timeline import Segment, frame_clock, frame_labels, 
 from inmf_flow.transform import Transform, as_channels, checked_analysis, get_transforms
 
 _DIGEST_POINTS = 1024
+
+
+@dataclass(frozen=True)
+class ExplainedSegment:
+    """A segment with the reasons for its label.
+
+    Attributes
+    ----------
+    segment
+        The segment.
+    probability
+        Mean of its label's probability over its frames.
+    contributions
+        Mean over its frames of what each component adds to the label's logit, [K].
+    """
+
+    segment: Segment
+    probability: float
+    contributions: Float64
 
 
 class Segmenter:
@@ -101,7 +121,11 @@ class Segmenter:
 
     def probabilities(self, audio: ArrayLike, sample_rate: int) -> tuple[Float64, Float64]:
         """Return the frames' centres in seconds [T] and the probability of each class, [T, C]."""
-        found = self.probe.predict_proba(self.features(audio, sample_rate))
+        return self.probabilities_of(self.features(audio, sample_rate))
+
+    def probabilities_of(self, features: Float64) -> tuple[Float64, Float64]:
+        """Return what `probabilities` does for frames of which `features` are known, [T, K * poolings]."""
+        found = self.probe.predict_proba(features)
         return frame_clock(len(found) / self.frame_rate, self.frame_rate), found
 
     def segment(self, audio: ArrayLike, sample_rate: int) -> list[Segment]:
@@ -120,6 +144,22 @@ class Segmenter:
         # Classes that may overlap change by themselves.
         columns = [without_short_runs(column[:, None], least) for column in (probabilities > 0.5).T]
         return np.concatenate(columns, axis=1)
+
+    def explain(self, audio: ArrayLike, sample_rate: int) -> list[ExplainedSegment]:
+        """Return the segments of audio [samples] or [channels, samples], each with the components that decided it."""
+        return self.explain_features(self.features(audio, sample_rate))
+
+    def explain_features(self, features: Float64) -> list[ExplainedSegment]:
+        """Return the explained segments of frames of which `features` are known, [T, K * poolings]."""
+        probabilities = self.probe.predict_proba(features)
+        explained = []
+        for segment in self.segments_of(probabilities):
+            frames = slice(round(segment.start * self.frame_rate), round(segment.stop * self.frame_rate))
+            number = self.classes.index(segment.label)
+            # Contributions are linear: their mean is that of the mean features, and takes no room for every frame.
+            added = self._by_component(self.probe.contributions(features[frames].mean(0, keepdims=True)))
+            explained.append(ExplainedSegment(segment, float(probabilities[frames, number].mean()), added[0, number]))
+        return explained
 
     def score(self, probabilities: Float64, truth: Sequence[Segment]) -> FrameScores:
         """Return how far what probabilities [T, C] mean is right; see `score_frames`."""

@@ -14,6 +14,8 @@ import pytest
 import soundfile
 
 from inmf_flow.report import write_report
+from inmf_flow.report.segmentation import write_segmentation_report
+from inmf_flow.segmentation import run_segmentation
 
 pytestmark = pytest.mark.browser
 
@@ -161,3 +163,18 @@ def test_links_lead_to_their_sections(report: Path, visit: Any) -> None:
     top = page.evaluate("document.querySelector('#sources').getBoundingClientRect().top")
     bar = page.evaluate("document.querySelector('.bar').getBoundingClientRect().bottom")
     assert bar - 1 <= top < 300
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_of_a_segmentation_is_drawn_plays_and_fits(
+    tmp_path: Path, repository: Path, visit: Any, complaints: list[str], width: int
+) -> None:
+    run_segmentation(repository / "pipelines" / "segmentation.yaml", tmp_path, pictures=False)
+    page = visit(write_segmentation_report(tmp_path), width=width)
+    assert page.evaluate(PICTURES_DRAWN) == [True, True]
+    state = page.query_selector("audio").evaluate(PLAYER_PLAYS)
+    assert state["error"] is None
+    assert state["duration"] == pytest.approx(20, abs=0.02)
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert complaints == []

@@ -161,3 +161,18 @@ def test_wrong_settings_of_features_are_one_clear_error(settings: dict[str, obje
     flat: Callable[[np.ndarray], np.ndarray] = lambda times: np.ones((2, len(times)), np.float32)  # noqa: E731
     with pytest.raises(ArgumentError, match=said):
         activation_features(flat, 1.0, **settings)  # type: ignore[arg-type]
+
+
+def test_what_explains_a_segment_adds_up_to_its_log_odds(segmenter: Segmenter, track: Recording) -> None:
+    audio, rate, _ = track
+    explained = segmenter.explain(audio, rate)
+    assert [each.segment for each in explained] == segmenter.segment(audio, rate)
+    added, probabilities = segmenter.contributions(audio, rate), segmenter.probabilities(audio, rate)[1]
+    logits = segmenter.probe.decision_function(segmenter.features(audio, rate))
+    for each in explained:
+        frames = slice(round(each.segment.start * 25), round(each.segment.stop * 25))
+        number = segmenter.classes.index(each.segment.label)
+        np.testing.assert_allclose(each.contributions, added[frames, number].mean(0), rtol=1e-9, atol=1e-12)
+        whole = each.contributions.sum() + segmenter.probe.intercept_[number]
+        assert whole == pytest.approx(logits[frames, number].mean(), rel=1e-9)
+        assert each.probability == pytest.approx(probabilities[frames, number].mean())
