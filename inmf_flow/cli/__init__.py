@@ -11,6 +11,7 @@ import typer
 
 from inmf_flow._version import __version__
 from inmf_flow.cli import evaluation, modelling, pipelines, plugins, segmentation, store, stream
+from inmf_flow.cli.interrupts import interrupts_kept
 
 __all__ = ["app", "main"]
 
@@ -73,7 +74,8 @@ def _run(arguments: list[str]) -> int:
             # Names of files need not be text that the terminal can show.
             written.reconfigure(errors="backslashreplace")
     try:
-        result = app(arguments, prog_name="inmf", standalone_mode=False)
+        with interrupts_kept():
+            result = app(arguments, prog_name="inmf", standalone_mode=False)
         if result == _INTERRUPTED:
             # Typer has swallowed the KeyboardInterrupt.
             raise KeyboardInterrupt
