@@ -93,6 +93,7 @@ def end_after(command: list[str], folder: Path, frames: int, number: signal.Sign
     while process.poll() is None and frames_done(folder) < frames:
         time.sleep(0.002)
     if process.poll() is not None:
+        process.communicate()
         return None
     process.send_signal(number)
     return process
@@ -107,6 +108,8 @@ def test_a_killed_separation_goes_on_and_ends_with_the_same_bytes(
         # At any moment of the segment that follows.
         process = end_after(command, folder, done + 1, signal.SIGSTOP)
         if process is None:
+            # Nothing is left to go on with.
+            done = 0
             break
         process.send_signal(signal.SIGCONT)
         time.sleep(chance.uniform(0, 0.15))
