@@ -25,3 +25,13 @@ def check_name(name: str, where: str) -> str:
     if not is_name(name):
         raise ArgumentError("the name becomes a file's name", where=where, got=repr(name), expected=NAME_RULE)
     return name
+
+
+def as_label(name: str, length: int = 80) -> str:
+    """Return a name as pictures can show it: text, not left out by matplotlib, and shortened to so many characters."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    text = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    if len(text) > length:
+        text = text[: length - 1] + "…"
+    # matplotlib leaves labels that begin with an underscore out of legends.
+    return f"\N{ZERO WIDTH SPACE}{text}" if text.startswith("_") else text

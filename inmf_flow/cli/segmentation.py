@@ -24,7 +24,7 @@ def segment(
         page = write_segmentation_report(output)
     for item, segments in done.segments.items():
         scores = done.scores.get(item)
-        right = f", {100 * scores.accuracy:.1f} % of {scores.frames} frames right" if scores else ""
+        right = f", {100 * scores.accuracy:.1f} % of {scores.frames} frames right" if scores and scores.frames else ""
         typer.echo(f"{item}: {len(segments)} segments{right}")
     if done.total is not None:
         each = ", ".join(f"{name} {value:.3f}" for name, value in done.total.f1.items())

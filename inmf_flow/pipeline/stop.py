@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +14,13 @@ class Stop:
     """Whether a run was asked to end. The first request waits for what is better not left half done, a second does not.
 
     A `KeyboardInterrupt` that a signal raises anywhere would be lost in a finalizer that happens to run then, and the
-    request with it; so it is also kept here, and Python need not print that it was lost. Signals are taken in the main
-    thread alone, while the block lasts.
+    request with it; so it is also kept here. Signals are taken in the main thread alone, while the block lasts.
     """
 
     def __init__(self) -> None:
         self.asked = False
         self._waits = False
         self._before: dict[signal.Signals, Any] = {}
-        self._say_lost = sys.unraisablehook
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():
@@ -31,7 +28,6 @@ class Stop:
                 # Who ignores a signal, as a shell's background jobs do, goes on ignoring it.
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._ask)
-            self._say_lost, sys.unraisablehook = sys.unraisablehook, self._lose
         return self
 
     def __exit__(
@@ -39,8 +35,6 @@ class Stop:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if sys.unraisablehook == self._lose:
-            sys.unraisablehook = self._say_lost
 
     @contextmanager
     def waiting(self, waits: bool = True) -> Iterator[None]:
@@ -61,10 +55,6 @@ class Stop:
     def forget(self) -> None:
         """Take note that the request is being answered: from now on the next one is a second one."""
         self.asked = False
-
-    def _lose(self, lost: Any) -> None:
-        if not (self.asked and issubclass(lost.exc_type, KeyboardInterrupt)):
-            self._say_lost(lost)
 
     def _ask(self, *_: object) -> None:
         again, self.asked = self.asked, True

@@ -9,6 +9,7 @@ import base64
 import io
 import re
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inmf_flow.names import as_label
 from inmf_flow.report.spectrum import DYNAMIC_RANGE, Spectrogram, warp
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ _COLOURS = 96
 _BLANK = "data:,"
 # Of classes and variants; on white and on black all can be told apart.
 _SHADES = ("#3b7dd8", "#d9822b", "#3a9d5d", "#b04a8f", "#8a6d3b", "#5c6bc0", "#c0392b", "#16a2a2")
+# Of a line of a legend.
+_ENTRIES = 5
 _SPECTRUM_MAP = "magma"
 _WEIGHT_MAP = "viridis"
 # Colours that nothing else uses, replaced in the SVG by the page's own light or dark ones.
@@ -194,7 +198,9 @@ def _svg(draw: Callable[[Figure], None], size: tuple[float, float] = (WIDTH, HEI
     """Return what is drawn as SVG in the page's colours."""
     from matplotlib.figure import Figure
 
-    with _lock, _own_style():
+    with _lock, _own_style(), warnings.catch_warnings():
+        # The browser has the glyphs that matplotlib's font lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure(figsize=size, dpi=_DPI)
         draw(figure)
         stream = io.StringIO()
@@ -208,8 +214,20 @@ def shade(number: int) -> str:
 
 
 def legend_above(axes: Axes, count: int, left: float = 0.0) -> None:
-    """Put the legend of so many entries above the axes, beginning at this part of their width."""
-    axes.legend(loc="lower left", bbox_to_anchor=(left, 1), ncols=min(count, 5), frameon=False, borderaxespad=0.2)
+    """Put the legend of so many entries above the axes, beginning at this part of their width; see `legend_height`."""
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(left, 1), ncols=min(count, _ENTRIES), frameon=False, borderaxespad=0.2
+    )
+
+
+def legend_height(count: int) -> float:
+    """Return the inches that a legend of so many entries takes above the axes."""
+    return 0.12 + 0.22 * -(-count // _ENTRIES)
+
+
+def label(name: str) -> str:
+    """Return a name as it is in a legend, of which each line is as wide as the page."""
+    return as_label(name, 18)
 
 
 # All but what a data URI in a double-quoted attribute may hold as it is. Pictures inside are long base64, which

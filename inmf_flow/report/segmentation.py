@@ -168,8 +168,8 @@ def _number(value: float | None) -> str:
 def _components(found: SegmentationFolder) -> tuple[Picture | None, str | None]:
     """Return the picture of relevance and templates, or why there is none."""
     classes = found.record.classes
-    relevance = np.array([found.scores.relevance[name] for name in classes])
     try:
+        relevance = np.array([found.scores.relevance[name] for name in classes])
         learned = learned_parts(load_model(found.folder / "dictionary.safetensors"), ordered=False)
         # Side by side those that speak for the same class, the strongest first.
         best = relevance.argmax(0)

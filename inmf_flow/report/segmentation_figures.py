@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from inmf_flow.names import as_label
 from inmf_flow.report import figures
 from inmf_flow.report.figures import Float64, Picture
 from inmf_flow.report.learned import TEMPLATE_RANGE
@@ -21,6 +22,8 @@ _LEFT, _WIDE = 0.1, 0.82
 _RELEVANCE_MAP = "RdBu_r"
 # Stripes of many pixels, so that a browser's smoothing blurs no neighbours.
 _STRIPES = 960
+# Letters of a class that fit beside the axes.
+_NAME = 13
 # More numbers than these do not fit below the columns.
 _NUMBERED = 48
 
@@ -51,18 +54,21 @@ def draw_timeline(
     alt
         The text that stands for the picture.
     """
-    size = (figures.PAGE_WIDTH, 2.3 + 0.42 * len(rows))
+    head = figures.legend_height(len(classes))
+    size = (figures.PAGE_WIDTH, 2.0 + head + 0.42 * len(rows))
     bars = 0.42 * len(rows) / size[1]
 
     def draw(figure: Figure) -> None:
         foot = 0.5 / size[1]
         below = figure.add_axes((_LEFT, foot, _WIDE, bars))
         above = figure.add_axes(
-            (_LEFT, foot + bars + 0.03, _WIDE, 1 - foot - bars - 0.03 - 0.32 / size[1]), sharex=below
+            (_LEFT, foot + bars + 0.03, _WIDE, 1 - foot - bars - 0.03 - head / size[1]), sharex=below
         )
         seconds, values = _columns(times, probabilities)
         for number, name in enumerate(classes):
-            above.plot(seconds, values[:, number], color=figures.shade(number), linewidth=1.4, label=name)
+            above.plot(
+                seconds, values[:, number], color=figures.shade(number), linewidth=1.4, label=figures.label(name)
+            )
         above.set_ylim(-0.03, 1.03)
         above.set_yticks([0, 0.5, 1])
         above.set_ylabel("probability")
@@ -152,7 +158,7 @@ def draw_relevance(
             aspect="auto",
             interpolation="none",
         )
-        above.set_yticks(np.arange(len(classes)) + 0.5, list(classes))
+        above.set_yticks(np.arange(len(classes)) + 0.5, [as_label(name, _NAME) for name in classes])
         above.tick_params(axis="y", length=0)
         above.tick_params(labelbottom=False, bottom=False)
         wide = np.repeat(decibels[:, order], stripe, axis=1)

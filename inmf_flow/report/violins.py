@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_SIZE = figures.PAGE_WIDTH, 4.0
+_HEIGHT = 3.6
+_FOOT = 0.4
 # Of the distance between two labels of the axis.
 _FILLED = 0.84
 #: A distribution of fewer scores has no shape worth drawing: they are shown as points.
@@ -43,14 +44,16 @@ def draw_violins(
         The text that stands for the picture.
     """
 
+    size = figures.PAGE_WIDTH, _HEIGHT + figures.legend_height(len(colours))
+
     def draw(figure: Figure) -> None:
-        axes = figure.add_axes((0.07, 0.1, 0.92, 0.79))
+        axes = figure.add_axes((0.07, _FOOT / size[1], 0.92, (_HEIGHT - _FOOT) / size[1]))
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
         width = _FILLED / len(colours)
         for number, colour in enumerate(colours):
             shade = figures.shade(number)
-            axes.plot([], [], color=shade, linewidth=6, label=colour)
+            axes.plot([], [], color=shade, linewidth=6, label=figures.label(colour))
             for place, label in enumerate(places):
                 scores = np.asarray(values.get((label, colour), ()), dtype=np.float64)
                 if len(scores):
@@ -64,7 +67,7 @@ def draw_violins(
         # Beside the power of ten, which is above the axis.
         figures.legend_above(axes, len(colours), left=0.05)
 
-    return figures.draw_picture(draw, alt, _SIZE)
+    return figures.draw_picture(draw, alt, size)
 
 
 def _draw_one(axes: Axes, scores: figures.Float64, x: float, width: float, shade: str) -> None:

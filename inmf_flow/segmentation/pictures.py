@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inmf_flow.names import as_label
 from inmf_flow.segmentation.probe import Float64
 from inmf_flow.segmentation.timeline import Segment
 
@@ -42,7 +44,9 @@ def _figure(path: Path, height: float) -> Iterator[Figure]:
     from matplotlib.figure import Figure
 
     # Labels are names, in which a dollar is a dollar.
-    with matplotlib.rc_context({"text.parse_math": False}):
+    with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        # What the font lacks is an empty box.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure(figsize=(10, height), layout="constrained")
         yield figure
         figure.savefig(path, format="png", dpi=100)
@@ -60,8 +64,8 @@ def _draw_item(
     rows = {"decided": found} if truth is None else {"decided": found, "true": truth}
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 0.5 * len(rows)])
     for number, name in enumerate(classes):
-        above.plot(times, probabilities[:, number], color=f"C{number}", label=name)
-    above.set(ylabel="probability", ylim=(-0.02, 1.02), title=title)
+        above.plot(times, probabilities[:, number], color=f"C{number}", label=as_label(name, 24))
+    above.set(ylabel="probability", ylim=(-0.02, 1.02), title=as_label(title))
     above.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     for row, segments in enumerate(rows.values()):
         for segment in segments:
@@ -88,13 +92,18 @@ def draw_relevance(path: Path, segmenter: Segmenter) -> None:
         image = axes[0].imshow(
             relevance, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest", extent=extent
         )
-        axes[0].set(yticks=range(len(classes)), yticklabels=classes, xlabel="component", title="relevance")
+        axes[0].set(
+            yticks=range(len(classes)),
+            yticklabels=[as_label(name, 24) for name in classes],
+            xlabel="component",
+            title="relevance",
+        )
         figure.colorbar(image, ax=axes[0])
         for axis, name, row in zip(axes[1:], classes, relevance, strict=True):
             for component in np.abs(row).argsort()[::-1][:_SHOWN]:
                 label: Any = f"{component + 1}: {row[component]:+.2f}"
                 axis.semilogx(hertz, templates[:, component], label=label)
-            axis.set(ylabel=name, yticks=[])
+            axis.set(ylabel=as_label(name, 16), yticks=[])
             axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.xaxis.set_minor_formatter(NullFormatter())
             axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))

@@ -21,7 +21,8 @@ from inmf_flow.segmentation.timeline import Segment
 
 SEGMENTATION_JSON = "segmentation.json"
 SCORES_JSON = "scores.json"
-_MOST_COMPONENTS = 6
+# Components kept of each segment that speak for its label, and against it.
+_MOST_COMPONENTS = 3
 
 
 class _Record(BaseModel):
@@ -31,7 +32,8 @@ class _Record(BaseModel):
 class SegmentRecord(_Record):
     """A segment found: seconds, its label with its mean probability, and what the components that count most add.
 
-    ``components`` are pairs of a component's number, from 1, and what it adds to the label's logit, the largest first.
+    ``components`` are pairs of a component's number, from 1, and what it adds to the label's logit: the three that add
+    most and the three that take most away, the largest first.
     """
 
     start: float
@@ -104,7 +106,7 @@ def item_record(
     """Return the record of a recording that was segmented."""
     segments = []
     for each in found:
-        order = np.argsort(-np.abs(each.contributions), kind="stable")[:_MOST_COMPONENTS]
+        order = _most(each.contributions)
         components = tuple((int(number) + 1, round(float(each.contributions[number]), 4)) for number in order)
         segment = each.segment
         segments.append(
@@ -118,6 +120,14 @@ def item_record(
         )
     known = None if truth is None else tuple(TrueSegment(start=s.start, stop=s.stop, label=s.label) for s in truth)
     return ItemRecord(audio=str(audio.resolve()), duration=duration, segments=tuple(segments), truth=known)
+
+
+def _most(contributions: Float64) -> list[int]:
+    """Return the components that add most and those that take most away, the largest first."""
+    ascending = np.argsort(contributions, kind="stable").tolist()
+    speak_for = [number for number in ascending[::-1] if contributions[number] > 0][:_MOST_COMPONENTS]
+    against = [number for number in ascending if contributions[number] < 0][:_MOST_COMPONENTS]
+    return sorted(speak_for + against, key=lambda number: -abs(contributions[number]))
 
 
 def write_record(folder: Path, record: SegmentationRecord) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,19 @@ from inmf_flow.segmentation.pictures import draw_item, draw_relevance
 from inmf_flow.segmentation.probe import ActivationProbe, Bools
 from inmf_flow.segmentation.record import (
     SCORES_JSON,
+    SEGMENTATION_JSON,
     ItemRecord,
     SegmentationRecord,
+    is_segmentation,
     item_record,
+    read_segmentation,
     write_probabilities,
     write_record,
 )
 from inmf_flow.segmentation.scores import FrameScores, score_frames
 from inmf_flow.segmentation.segmenter import Segmenter
 from inmf_flow.segmentation.settings import SegmentationSettings, found_files, labels_of, load_settings
-from inmf_flow.segmentation.timeline import Segment, frame_clock, frame_labels, read_segments, write_segments
+from inmf_flow.segmentation.timeline import Segment, frame_labels, read_segments, write_segments
 from inmf_flow.transform import checked_analysis, get_transforms
 
 Recording = tuple[NDArray[Any], int, list[Segment]]
@@ -65,8 +69,9 @@ def run_segmentation(path: Path | str, output: Path | str, *, pictures: bool = T
     path
         The YAML file; see `SegmentationSettings`.
     output
-        A folder, made if it is not there. It gets ``dictionary.safetensors``, ``probe.safetensors``,
-        ``segments/ITEM.csv``, ``probabilities/ITEM.csv``, ``scores.json``, ``segmentation.json`` and ``pictures/``.
+        A folder, made if it is not there; what an earlier segmentation wrote to it is replaced. It gets
+        ``dictionary.safetensors``, ``probe.safetensors``, ``segments/ITEM.csv``, ``probabilities/ITEM.csv``,
+        ``scores.json``, ``segmentation.json``, ``relevance.png`` and ``pictures/``.
     pictures
         Whether to draw.
 
@@ -81,6 +86,7 @@ def run_segmentation(path: Path | str, output: Path | str, *, pictures: bool = T
     targets = _targets(settings, base)
     training = _training(settings, base)
     segmenter = _learned(settings, base, training)
+    _forget(output, targets)
     for name in ("segments", "probabilities"):
         (output / name).mkdir(parents=True, exist_ok=True)
     segmenter.model.save(output / "dictionary.safetensors")
@@ -96,14 +102,14 @@ def run_segmentation(path: Path | str, output: Path | str, *, pictures: bool = T
             truth = read_segments(labels) if labels is not None else None
             explained = segmenter.explain_features(features)
             found = [each.segment for each in explained]
+            scores = segmenter.score(probabilities, truth) if truth is not None else None
             write_segments(output / "segments" / f"{item}.csv", found)
             write_probabilities(output / "probabilities" / f"{item}.csv", times, probabilities, segmenter.classes)
             done.segments[item] = found
             records[item] = item_record(audio_path, audio.shape[-1] / rate, explained, truth)
-            if truth is not None:
-                done.scores[item] = segmenter.score(probabilities, truth)
-                clock = frame_clock(len(times) / segmenter.frame_rate, segmenter.frame_rate)
-                marks.append((frame_labels(truth, clock, segmenter.classes), segmenter.decisions(probabilities)))
+            if truth is not None and scores is not None:
+                done.scores[item] = scores
+                marks.append((frame_labels(truth, times, segmenter.classes), segmenter.decisions(probabilities)))
         except InmfError as error:
             done.failures[item] = str(error)
             continue
@@ -115,7 +121,7 @@ def run_segmentation(path: Path | str, output: Path | str, *, pictures: bool = T
         multilabel = segmenter.probe.multilabel
         done.total = score_frames(truths, decisions, segmenter.classes, multilabel=multilabel)
     if pictures:
-        with _picture(output, "relevance") as figure:
+        with atomic_path(output / "relevance.png") as figure:
             draw_relevance(figure, segmenter)
     atomic_write(output / SCORES_JSON, json.dumps(_summary(done, segmenter), indent=1) + "\n")
     record = SegmentationRecord(
@@ -128,6 +134,21 @@ def run_segmentation(path: Path | str, output: Path | str, *, pictures: bool = T
     )
     write_record(output, record)
     return done
+
+
+def _forget(output: Path, targets: Iterable[str]) -> None:
+    """Remove what an earlier segmentation says, and the results of recordings that are not in this one."""
+    known: set[str] = set()
+    if is_segmentation(output):
+        with suppress(ConfigError):
+            known = set(read_segmentation(output).record.items)
+    # A segmentation that is killed leaves none, rather than one of another dictionary.
+    for name in (SEGMENTATION_JSON, SCORES_JSON, "report.html", "relevance.png"):
+        (output / name).unlink(missing_ok=True)
+    for item in known.difference(targets):
+        if Path(item).name == item:
+            for folder, suffix in (("segments", "csv"), ("probabilities", "csv"), ("pictures", "png")):
+                (output / folder / f"{item}.{suffix}").unlink(missing_ok=True)
 
 
 def _picture(output: Path, name: str) -> Any:

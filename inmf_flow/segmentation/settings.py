@@ -95,6 +95,9 @@ def load_settings(path: Path) -> SegmentationSettings:
     except (ValidationError, TypeError) as error:
         raise ConfigError(_faults(error), where=path) from None
     check_name(settings.name, f"{path}: name")
+    for name in settings.classes:
+        if not name.strip() or not name.isprintable():
+            raise ConfigError("a class's name is empty or cannot be printed", where=path, got=repr(name))
     unknown = sorted({each.label for each in settings.train if each.label} - set(settings.classes))
     if unknown:
         raise ConfigError(

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from itertools import groupby
 from pathlib import Path
 
@@ -199,14 +200,44 @@ def without_short_runs(marked: Bools, least: int) -> Bools:
     decision is left that lasts less, but of a recording that is itself shorter. Classes that exclude each other change
     together: a run is a stretch with one set of classes.
     """
-    kept = marked.copy()
-    while least > 1:
-        changes = np.flatnonzero((kept[1:] != kept[:-1]).any(1)) + 1
-        edges = np.concatenate([[0], changes, [len(kept)]])
-        lengths = np.diff(edges)
-        if len(lengths) < 2 or lengths.min() >= least:
-            return kept
-        shortest = int(lengths.argmin())
-        source = edges[shortest] - 1 if shortest else edges[1]
-        kept[edges[shortest] : edges[shortest + 1]] = kept[source]
+    if least <= 1 or not len(marked):
+        return marked.copy()
+    changes = np.flatnonzero((marked[1:] != marked[:-1]).any(1)) + 1
+    starts = [0, *changes.tolist()]
+    lengths = np.diff([*starts, len(marked)]).tolist()
+    # Runs that are merged live on in the one whose decision they take. Neighbours are linked, and the shortest is on a
+    # heap: hours of decisions that flicker take no longer than their number of runs.
+    _, values = np.unique(marked[starts], axis=0, return_inverse=True)
+    decision = values.ravel().tolist()
+    count = len(starts)
+    before, after = list(range(-1, count - 1)), [*range(1, count), -1]
+
+    def merge(gone: int, into: int) -> None:
+        lengths[into] += lengths[gone]
+        starts[into] = min(starts[into], starts[gone])
+        before[after[gone]], after[before[gone]] = before[gone], after[gone]
+        lengths[gone] = 0
+
+    # One element more, so that what -1 means can be written to.
+    before.append(-1)
+    after.append(-1)
+    shortest = [(length, start, run) for run, (length, start) in enumerate(zip(lengths, starts, strict=True))]
+    heapify(shortest)
+    while shortest:
+        length, start, run = heappop(shortest)
+        if lengths[run] != length or starts[run] != start:
+            continue
+        if length >= least or before[run] == after[run] == -1:
+            break
+        into = before[run] if before[run] != -1 else after[run]
+        merge(run, into)
+        neighbour = after[into]
+        if neighbour != -1 and decision[neighbour] == decision[into]:
+            merge(neighbour, into)
+        heappush(shortest, (lengths[into], starts[into], into))
+    kept = np.empty_like(marked)
+    firsts = [0, *changes.tolist()]
+    for run in range(count):
+        if lengths[run]:
+            kept[starts[run] : starts[run] + lengths[run]] = marked[firsts[run]]
     return kept

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,8 +48,8 @@ def test_recordings_are_segmented_scored_and_drawn_and_a_broken_one_stops_nothin
     assert scores["total"]["accuracy"] > 0.8
     assert len(scores["relevance"]["music"]) == 8
     assert list(scores["failures"]) == ["broken"]
-    for name in ("test", "relevance"):
-        assert (tmp_path / "out" / "pictures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("pictures/test", "relevance"):
+        assert (tmp_path / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_example_of_the_repository_gives_what_its_page_says(repository: Path, tmp_path: Path) -> None:
@@ -79,6 +81,7 @@ def test_the_denoising_of_the_repository_is_a_pipeline(repository: Path) -> None
         ("broken.wav", "none*.wav", "no recording matches"),
         ("components: 8", "components: 0", "dictionary.components"),
         ("classes: [", "classes: [[", "no YAML"),
+        ("classes: [", 'classes: ["a\\x07", ', "cannot be printed"),
     ],
 )
 def test_a_wrong_file_is_one_clear_message(
@@ -91,3 +94,35 @@ def test_a_wrong_file_is_one_clear_message(
     (message,) = capsys.readouterr().err.splitlines()
     assert said in message
     assert not (tmp_path / "out").exists()
+
+
+def test_names_that_are_no_text_and_labels_that_are_no_class_stop_nothing(
+    tmp_path: Path, audio_dir: Path, inmf: Callable[..., object]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in (os.fsdecode(b"caf\xe9"), "relevance", "\N{CJK UNIFIED IDEOGRAPH-65E5}$x", "other"):
+        shutil.copy(audio_dir / "noise" / "noise_test.flac", folder / f"{name}.flac")
+    path = tmp_path / "scene.yaml"
+    path.write_text(SETTINGS.format(audio=audio_dir).replace("broken.wav", f"'{folder}/[!o]*.flac'"))
+    text = path.read_text() + f"  - {{audio: {folder}/other.flac, labels: {tmp_path}/other.csv}}\n"
+    path.write_text(text)
+    (tmp_path / "other.csv").write_text("start,stop,label\n0,1,rain\n")
+    out = tmp_path / "out"
+    done = inmf("segment", path, "-o", out)
+    assert done.code == 1  # type: ignore[attr-defined]
+    # Nothing of matplotlib's.
+    assert done.err.splitlines() == [  # type: ignore[attr-defined]
+        "inmf: failed: other: a label is not among the classes; got rain; expected speech, music, noise"
+    ]
+    record = json.loads((out / "segmentation.json").read_text())
+    assert sorted(record["items"]) == sorted([os.fsdecode(b"caf\xe9"), "relevance", "test", "\u65e5$x"])
+    assert len(list((out / "pictures").iterdir())) == 4
+    assert not (out / "segments" / "other.csv").exists()
+    # Segmented again, without some of them.
+    path.write_text(SETTINGS.format(audio=audio_dir).replace("  - {audio: broken.wav}\n", ""))
+    done = inmf("segment", path, "-o", out, "--no-pictures")
+    assert done.code == 0  # type: ignore[attr-defined]
+    assert [each.name for each in (out / "segments").iterdir()] == ["test.csv"]
+    assert [each.name for each in (out / "pictures").iterdir()] == ["test.png"]
+    assert not (out / "report.html").exists()

@@ -163,7 +163,7 @@ def test_wrong_settings_of_features_are_one_clear_error(settings: dict[str, obje
         activation_features(flat, 1.0, **settings)  # type: ignore[arg-type]
 
 
-def test_what_explains_a_segment_adds_up_to_its_log_odds(segmenter: Segmenter, track: Recording) -> None:
+def test_what_explains_a_segment_adds_up_to_its_score(segmenter: Segmenter, track: Recording) -> None:
     audio, rate, _ = track
     explained = segmenter.explain(audio, rate)
     assert [each.segment for each in explained] == segmenter.segment(audio, rate)

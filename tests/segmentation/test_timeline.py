@@ -77,3 +77,30 @@ def test_no_decision_is_shorter_than_asked_for(choices: list[int], least: int) -
     # What is long enough already stays.
     if len(np.unique(choices)) == 1 or least == 1:
         assert np.array_equal(kept, marked)
+
+
+def by_definition(marked: np.ndarray, least: int) -> np.ndarray:
+    """`without_short_runs` word by word, looking at everything each time."""
+    kept = marked.copy()
+    while least > 1:
+        edges = np.concatenate([[0], np.flatnonzero((kept[1:] != kept[:-1]).any(1)) + 1, [len(kept)]])
+        lengths = np.diff(edges)
+        if len(lengths) < 2 or lengths.min() >= least:
+            break
+        shortest = int(lengths.argmin())
+        kept[edges[shortest] : edges[shortest + 1]] = kept[edges[shortest] - 1 if shortest else edges[1]]
+    return kept
+
+
+@given(st.lists(st.integers(0, 7), min_size=1, max_size=80), st.integers(1, 9))
+def test_short_runs_go_in_the_order_that_is_promised(choices: list[int], least: int) -> None:
+    marked = (np.array(choices)[:, None] >> np.arange(3)) % 2 == 1
+    assert np.array_equal(without_short_runs(marked, least), by_definition(marked, least))
+
+
+def test_hours_of_decisions_that_flicker_are_smoothed() -> None:
+    # Ten hours; a way that looks at everything for each run would take minutes.
+    marked = np.eye(3, dtype=bool)[np.random.default_rng(0).integers(0, 3, 900_000)]
+    kept = without_short_runs(marked, 10)
+    assert np.diff(np.flatnonzero((kept[1:] != kept[:-1]).any(1))).min() >= 10
+    assert without_short_runs(np.zeros((0, 3), bool), 10).shape == (0, 3)
