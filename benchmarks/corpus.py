@@ -70,13 +70,8 @@ def measure_runs(given: argparse.Namespace) -> Figures:
             shutil.rmtree(Path(place, "two"))
             one = job("run", given.folder, Path(place, "one"), 1)
         machine = 2 * loop["wall"] / max(each["wall"] for each in pair)
-        # Two cores may be one core's two threads: beside another a loop takes more CPU time, and so does a worker.
-        loaded = statistics.fmean(each["loop_cpu"] for each in pair)
-        turns.append({"loop": loop, "loaded": loaded, "two": two, "one": one, "machine": machine})
-        _say(
-            f"turn {len(turns)}: bare loop {loop['loop_cpu']:.1f} s, beside another {loaded:.1f} s, "
-            f"run {two['cpu']:.1f} s of CPU time"
-        )
+        turns.append({"loop": loop, "two": two, "one": one, "machine": machine})
+        _say(f"turn {len(turns)}: bare loop {loop['loop_cpu']:.1f} s, run {two['cpu']:.1f} s of CPU time")
     corpus = {"clips": given.clips, "seconds": seconds, "turns": given.turns}
 
     def median(figure: Callable[[dict[str, Any]], float]) -> float:
@@ -90,13 +85,11 @@ def measure_runs(given: argparse.Namespace) -> Figures:
             **corpus,
         },
         "tax": {
-            "figure": median(lambda turn: turn["two"]["cpu"] / turn["loaded"]),
-            # Against a loop that has the machine to itself, and its whole program, imports and all.
-            "over_loop_alone": median(lambda turn: turn["two"]["cpu"] / turn["loop"]["loop_cpu"]),
+            "figure": median(lambda turn: turn["two"]["cpu"] / turn["loop"]["loop_cpu"]),
+            # Against the loop's whole program, imports and all.
             "over_program": median(lambda turn: turn["two"]["cpu"] / turn["loop"]["cpu"]),
             "run_cpu": median(lambda turn: turn["two"]["cpu"]),
             "loop_cpu": median(lambda turn: turn["loop"]["loop_cpu"]),
-            "loop_cpu_beside_another": median(lambda turn: turn["loaded"]),
             **corpus,
         },
         "scaling": {

@@ -13,7 +13,7 @@ SECTION = "corpora"
 
 BARS = {
     "speed": Bar("separation on two workers, the whole run: times real time", 60, 150),
-    "tax": Bar("CPU time of the run over that of a bare loop, two of either at once", 1.20, 1.08, False),
+    "tax": Bar("CPU time of the run over that of a bare loop", 1.20, 1.08, False),
     "scaling": Bar("stage of separation: one worker's time over that of two", 1.8, 1.95),
     "store-write": Bar("points store, writing: MB/s of float32", 100, 200),
     "store-read": Bar("points store, reading: MB/s of float32", 250, 500),

@@ -171,11 +171,16 @@ class _Watch(Run):
         except KeyboardInterrupt:
             if opened.account.plan.todo:
                 raise
+            if ahead is not None:
+                # What was scored meanwhile is not to do again.
+                ahead.plan.reread()
             # It came behind the last of them: what comes next is to answer it.
             self._stop.asked = True
 
     def _take(self, opened: Open, taken: Taken, ahead: bool) -> None:
-        super()._take(opened, taken, ahead)
+        # What is counted is counted whole.
+        with self._stop.waiting():
+            super()._take(opened, taken, ahead)
         self._stop.check()
 
     def _hold_fitted(self, plan: StagePlan) -> None:

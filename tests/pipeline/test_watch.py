@@ -18,7 +18,10 @@ from typing import Any
 import pytest
 
 from inmf_flow.errors import ConfigError
+from inmf_flow.evaluate import read_metrics_csv
+from inmf_flow.hookspecs import ItemOutcome, hookimpl
 from inmf_flow.pipeline import RunOutcome, load_pipeline, pipeline_from_mapping, read_events, run_pipeline
+from inmf_flow.plugins import register_plugin, unregister_plugin
 
 _WATCH = "{folder: incoming, settle: 0.4, poll: 0.1}"
 
@@ -351,3 +354,29 @@ def test_what_does_not_go_together_is_refused(queue: Any) -> None:
 def test_one_reference_for_all_that_may_come_is_refused(queue: Any) -> None:
     with pytest.raises(ConfigError, match="scored against the same references"):
         _watch(queue, evaluate__references="references/one/{source}.wav")
+
+
+@pytest.mark.parametrize("stage", ["separate", "evaluate"])
+def test_a_request_with_the_last_result_of_a_round_leaves_nothing_undone(queue: Any, stage: str) -> None:
+    class Asking:
+        """Asks for the end when the last item of a stage is told, before the round it belongs to is over."""
+
+        @hookimpl
+        def on_item_end(self, outcome: ItemOutcome) -> None:
+            told.append(outcome.stage)
+            if told.count(stage) == 2 and outcome.stage == stage:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    told: list[str] = []
+    _put(queue, "one.flac", "two.flac")
+    register_plugin(Asking(), "asking")
+    try:
+        if stage == "evaluate":
+            assert _watch(queue, 60).status == "done"
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                _watch(queue, 60)
+    finally:
+        unregister_plugin("asking")
+    assert _watch(queue, 0.2).did_nothing == (stage == "evaluate")
+    assert {row.item for row in read_metrics_csv(queue.output / "metrics.csv")} == {"one", "two"}
